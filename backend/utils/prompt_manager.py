@@ -1,0 +1,207 @@
+"""**PromptManager**: which words to dream of now. Themes, rotation, modifiers, live edits."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+from backend.errors import Problem, PromptsError
+from backend.utils.theme_files import PartOfDay, Theme, read_theme
+
+_Signature = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """The words of one keyframe.
+
+    Attributes:
+        theme: Name of the theme that they come from.
+        positive: What to dream of, the modifier of the part of the day included.
+        negative: What to keep away from.
+    """
+
+    theme: str
+    positive: str
+    negative: str
+
+
+class PromptManager:
+    """Turns the themes of a folder by the clock handed in; safe to call from several threads."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        seconds_per_theme: float,
+        seconds_per_prompt: float,
+        order: Literal["shuffled", "sequential"],
+        rng: random.Random,
+    ) -> None:
+        """Load every ``*.yaml`` and ``*.yml`` of ``folder``.
+
+        Args:
+            folder: Where the themes are, one file each; ordered by file name.
+            seconds_per_theme: Time on one theme.
+            seconds_per_prompt: Time on one prompt of the theme.
+            order: ``sequential`` goes through files and prompts as they stand; ``shuffled`` draws by
+                weight, never the same theme or prompt twice in a row while there are others.
+            rng: Draws themes, prompts and modifiers.
+
+        Raises:
+            PromptsError: Folder or themes cannot be used; it holds every problem.
+        """
+        self._folder = folder
+        self._seconds_per_theme = seconds_per_theme
+        self._seconds_per_prompt = seconds_per_prompt
+        self._shuffled = order == "shuffled"
+        self._rng = rng
+        self._lock = threading.Lock()
+        self._shelf = _Shelf(folder)
+        self._shelf.refresh()
+        if self._shelf.problems:
+            raise PromptsError(self._shelf.problems)
+        self._theme: str | None = None
+        self._theme_since_s = 0.0
+        self._prompt = 0
+        self._prompt_since_s = 0.0
+        self._modifier: tuple[PartOfDay, float] | None = None
+
+    @property
+    def themes(self) -> tuple[str, ...]:
+        """Names of the themes in use, in order of their files."""
+        return tuple(self._shelf.themes)
+
+    def current(self, now_s: float, wall: datetime) -> Prompt:
+        """The words for now.
+
+        Args:
+            now_s: Monotonic seconds; rotation counts them.
+            wall: Local time; chooses the modifier.
+        """
+        with self._lock:
+            theme = self._turn(now_s)
+            positive = theme.positive[min(self._prompt, len(theme.positive) - 1)]
+            modifier = self._modifier_for(theme, PartOfDay.of(wall))
+            text = f"{positive}, {modifier}" if modifier else positive
+            return Prompt(theme.name, text, theme.negative)
+
+    def skip(self, now_s: float) -> None:
+        """Go on to the next theme now."""
+        with self._lock:
+            self._next_theme(now_s)
+
+    def reload(self) -> tuple[Problem, ...]:
+        """Take up edits of the files; cheap enough to call every second.
+
+        A good edit counts from the next ``current``. A file that cannot be used keeps what it said
+        before; the last themes are kept when all are gone.
+
+        Returns:
+            Everything that is wrong now; empty when all is well.
+        """
+        with self._lock:
+            self._shelf.refresh()
+            return self._shelf.problems
+
+    def _turn(self, now_s: float) -> Theme:
+        theme = self._shelf.themes.get(self._theme or "")
+        if theme is None or now_s - self._theme_since_s >= self._seconds_per_theme:
+            return self._next_theme(now_s)
+        if now_s - self._prompt_since_s >= self._seconds_per_prompt:
+            self._next_prompt(theme, now_s)
+        return theme
+
+    def _next_theme(self, now_s: float) -> Theme:
+        theme = self._draw_theme() if self._shuffled else self._theme_after()
+        self._theme, self._theme_since_s = theme.name, now_s
+        self._prompt = self._rng.randrange(len(theme.positive)) if self._shuffled else 0
+        self._prompt_since_s, self._modifier = now_s, None
+        return theme
+
+    def _draw_theme(self) -> Theme:
+        others = [theme for theme in self._shelf.themes.values() if theme.name != self._theme]
+        others = others or list(self._shelf.themes.values())
+        return self._rng.choices(others, [theme.weight for theme in others])[0]
+
+    def _theme_after(self) -> Theme:
+        themes = list(self._shelf.themes.values())
+        index = next((i for i, theme in enumerate(themes) if theme.name == self._theme), -1)
+        return themes[(index + 1) % len(themes)]
+
+    def _next_prompt(self, theme: Theme, now_s: float) -> None:
+        count = len(theme.positive)
+        step = self._rng.randrange(1, count) if self._shuffled and count > 1 else 1
+        self._prompt = (self._prompt + step) % count
+        self._prompt_since_s, self._modifier = now_s, None
+
+    def _modifier_for(self, theme: Theme, part: PartOfDay) -> str:
+        """Stays the same while prompt and part of the day do: words that flicker make a picture flicker."""
+        texts = theme.modifiers.get(part, ())
+        if self._modifier is None or self._modifier[0] is not part:
+            self._modifier = (part, self._rng.random())
+        return texts[int(self._modifier[1] * len(texts))] if texts else ""
+
+
+class _Shelf:
+    """The themes of one folder and what is wrong with them; reads again only files that changed."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._seen: dict[Path, _Signature] = {}
+        self._good: dict[Path, Theme] = {}
+        self._bad: dict[Path, tuple[Problem, ...]] = {}
+        self.themes: dict[str, Theme] = {}
+        self.problems: tuple[Problem, ...] = ()
+
+    def refresh(self) -> None:
+        try:
+            seen = dict(_signatures(self._folder))
+        except OSError as error:
+            wish = f"a folder with one YAML file a theme: {error.strerror or error}"
+            self.problems = (Problem(str(self._folder), None, "prompts.folder", "", wish),)
+            return
+        for path in self._seen.keys() - seen.keys():
+            self._good.pop(path, None)
+        for path in [path for path, signature in seen.items() if self._seen.get(path) != signature]:
+            self._read(path)
+        self._seen = seen
+        self.problems = self._standing(seen)
+
+    def _read(self, path: Path) -> None:
+        theme, problems = read_theme(path)
+        self._bad[path] = problems
+        if theme is not None:
+            self._good[path] = theme
+
+    def _standing(self, seen: dict[Path, _Signature]) -> tuple[Problem, ...]:
+        """Put the themes of the files that are there on the shelf; the problems that are left."""
+        problems = [problem for path in seen for problem in self._bad.get(path, ())]
+        themes: dict[str, Theme] = {}
+        for path in seen:
+            theme = self._good.get(path)
+            if theme is None:
+                continue
+            first = themes.setdefault(theme.name, theme)
+            if first is not theme:
+                wish = f"a name of its own; {first.source} has it too"
+                problems.append(Problem(theme.source, theme.line, "name", theme.name, wish))
+        if not seen:
+            wish = "at least one theme: a file such as aurora.yaml with the key positive"
+            problems.append(Problem(str(self._folder), None, "prompts.folder", "no *.yaml", wish))
+        self.themes = themes or self.themes
+        return tuple(problems)
+
+
+def _signatures(folder: Path) -> Iterator[tuple[Path, _Signature]]:
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() in (".yaml", ".yml") and not path.name.startswith("."):
+            with contextlib.suppress(FileNotFoundError):  # an editor is just replacing it
+                found = path.stat()
+                yield path, (found.st_mtime_ns, found.st_size, found.st_ino)

@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+import os
+import random
+from collections import Counter
+from datetime import datetime
+from itertools import pairwise
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from backend.errors import PromptsError
+from backend.utils.prompt_manager import PromptManager
+
+NOON = datetime(2026, 1, 1, 12)
+NIGHT = datetime(2026, 1, 1, 23)
+HOUSE_THEMES = Path(__file__).parents[2] / "prompts"
+
+
+def write(folder: Path, name: str, text: str) -> Path:
+    path = folder / f"{name}.yaml"
+    before = path.stat().st_mtime_ns if path.exists() else 0
+    path.write_text(text, encoding="utf-8")
+    stamp = max(path.stat().st_mtime_ns, before + 1_000_000)
+    os.utime(path, ns=(stamp, stamp))
+    return path
+
+
+def manager(
+    folder: Path, order: Literal["shuffled", "sequential"] = "sequential", seed: int = 1
+) -> PromptManager:
+    return PromptManager(
+        folder, seconds_per_theme=300, seconds_per_prompt=60, order=order, rng=random.Random(seed)
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write(tmp_path, "a", "positive: [a1, a2, a3]\nnegative: not a\nmodifiers: {night: [moon, stars]}")
+    write(tmp_path, "b", "positive: b1\nnegative: not b\nweight: 3")
+    write(tmp_path, "c", "positive: [c1, c2]\n")
+    return tmp_path
+
+
+def test_sequential_order_goes_through_themes_and_prompts_by_seconds(folder: Path) -> None:
+    prompts = manager(folder)
+    seen = [prompts.current(now, NOON).positive for now in (0, 59, 60, 120, 180, 299, 300, 600, 900)]
+    assert seen == ["a1", "a1", "a2", "a3", "a1", "a2", "b1", "c1", "a1"]
+
+
+def test_each_theme_brings_its_own_negative(folder: Path) -> None:
+    prompts = manager(folder)
+    assert [prompts.current(now, NOON).negative for now in (0, 300, 600)] == ["not a", "not b", ""]
+
+
+def test_shuffled_order_never_repeats_a_theme_and_heeds_weights(folder: Path) -> None:
+    prompts = manager(folder, "shuffled")
+    seen = [prompts.current(now * 300.0, NOON).theme for now in range(600)]
+    assert all(a != b for a, b in pairwise(seen))
+    counts = Counter(seen)
+    assert set(counts) == {"a", "b", "c"}
+    assert counts["b"] > 1.2 * counts["a"]
+
+
+def test_shuffled_prompts_do_not_repeat_within_a_theme(folder: Path) -> None:
+    (folder / "b.yaml").unlink()
+    (folder / "c.yaml").unlink()
+    prompts = manager(folder, "shuffled")
+    seen = [prompts.current(now * 60.0, NOON).positive for now in range(5)]
+    assert all(a != b for a, b in pairwise(seen))
+
+
+def test_the_same_seed_gives_the_same_dream(folder: Path) -> None:
+    one, other = manager(folder, "shuffled", 7), manager(folder, "shuffled", 7)
+    assert [one.current(t * 60.0, NIGHT) for t in range(50)] == [
+        other.current(t * 60.0, NIGHT) for t in range(50)
+    ]
+
+
+def test_a_modifier_joins_by_time_of_day_and_does_not_flicker(folder: Path) -> None:
+    prompts = manager(folder)
+    assert prompts.current(0, NOON).positive == "a1"
+    at_night = {prompts.current(1 + second, NIGHT).positive for second in range(50)}
+    assert len(at_night) == 1
+    assert at_night <= {"a1, moon", "a1, stars"}
+
+
+def test_skip_goes_on_to_the_next_theme_for_its_full_time(folder: Path) -> None:
+    prompts = manager(folder)
+    prompts.current(0, NOON)
+    prompts.skip(100)
+    assert prompts.current(100, NOON).theme == "b"
+    assert prompts.current(399, NOON).theme == "b"
+    assert prompts.current(400, NOON).theme == "c"
+
+
+def test_an_only_theme_may_follow_itself(tmp_path: Path) -> None:
+    write(tmp_path, "a", "positive: a1")
+    prompts = manager(tmp_path, "shuffled")
+    prompts.skip(0)
+    assert prompts.current(0, NOON).theme == "a"
+
+
+def test_a_good_edit_counts_at_once_and_keeps_the_place(folder: Path) -> None:
+    prompts = manager(folder)
+    prompts.current(60, NOON)
+    write(folder, "a", "positive: [x1, x2]\nnegative: new")
+    assert prompts.reload() == ()
+    assert prompts.current(61, NOON).positive == "x1"
+    assert prompts.current(61, NOON).negative == "new"
+
+
+def test_a_bad_edit_keeps_the_old_theme_and_reports_until_it_is_mended(folder: Path) -> None:
+    prompts = manager(folder)
+    prompts.current(0, NOON)
+    write(folder, "a", "positive: [oops\n")
+    assert "a.yaml" in str(prompts.reload()[0])
+    assert prompts.reload() == prompts.reload() != ()
+    assert prompts.current(1, NOON).positive == "a1"
+    write(folder, "a", "positive: mended")
+    assert prompts.reload() == ()
+    assert prompts.current(2, NOON).positive == "mended"
+
+
+def test_themes_may_come_and_go_while_running(folder: Path) -> None:
+    prompts = manager(folder)
+    prompts.current(0, NOON)
+    write(folder, "d", "positive: d1")
+    (folder / "a.yaml").unlink()
+    assert prompts.reload() == ()
+    assert prompts.themes == ("b", "c", "d")
+    assert prompts.current(1, NOON).theme in prompts.themes
+
+
+def test_the_last_themes_are_kept_when_all_files_vanish(folder: Path) -> None:
+    prompts = manager(folder)
+    for path in folder.iterdir():
+        path.unlink()
+    assert prompts.reload()
+    assert prompts.current(0, NOON).theme == "a"
+    folder.rmdir()
+    assert "prompts.folder" in str(prompts.reload()[0])
+    assert prompts.current(0, NOON).theme == "a"
+
+
+def test_reload_reads_no_file_that_did_not_change(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prompts = manager(folder)
+    monkeypatch.setattr("backend.utils.prompt_manager.read_theme", lambda path: pytest.fail(f"read {path}"))
+    assert prompts.reload() == ()
+
+
+def test_every_problem_of_every_file_comes_in_one_error(folder: Path) -> None:
+    write(folder, "x", "positiv: a")
+    write(folder, "y", "positive: b\nweight: -1")
+    write(folder, "z", "name: a\npositive: b")
+    with pytest.raises(PromptsError) as caught:
+        manager(folder)
+    text = str(caught.value)
+    assert "x.yaml:1: positiv: not a key of a theme; did you mean positive?" in text
+    assert "y.yaml:2: weight = -1" in text
+    assert "z.yaml:1: name = a" in text
+
+
+def test_a_missing_or_empty_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(PromptsError, match=r"nowhere.*No such"):
+        manager(tmp_path / "nowhere")
+    with pytest.raises(PromptsError, match="at least one theme"):
+        manager(tmp_path)
+
+
+def test_the_house_has_at_least_eight_themes_with_their_own_words() -> None:
+    prompts = manager(HOUSE_THEMES)
+    assert len(prompts.themes) >= 8
+    firsts = []
+    for index, _ in enumerate(prompts.themes):
+        firsts.append(prompts.current(index * 300.0, NIGHT))
+    assert len({prompt.positive for prompt in firsts}) == len(firsts)
+    assert len({prompt.negative for prompt in firsts}) == len(firsts)
+    assert all(prompt.negative for prompt in firsts)
