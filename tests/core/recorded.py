@@ -1,0 +1,24 @@
+"""Payloads recorded on real servers (ComfyUI 0.3.64, and 0.33.0 where the name says so)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from backend.core.comfyui_messages import Event, parse_text
+
+FOLDER = Path(__file__).parent.parent / "data" / "comfyui"
+
+
+def recorded(name: str) -> Any:
+    return json.loads((FOLDER / f"{name}.json").read_text())
+
+
+def recorded_bytes(name: str) -> bytes:
+    return (FOLDER / name).read_bytes()
+
+
+def text_events(name: str) -> list[Event]:
+    """The text frames of a recorded connection, in order."""
+    return [parse_text(json.dumps(entry["text"])) for entry in recorded(name) if "text" in entry]

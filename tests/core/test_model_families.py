@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import pytest
+
+from backend.core.model_families import EMBEDDED, FAMILIES, SD15, SDXL, ModelFamily, family_of, nearest
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "family"),
+    [
+        ("dreamloop-painter.safetensors", EMBEDDED),
+        ("sd_xl_base_1.0.safetensors", SDXL),
+        ("folder\\DreamShaperXL.safetensors", SDXL),
+        ("v1-5-pruned-emaonly-fp16.safetensors", SD15),
+        ("tiny-sd15.safetensors", SD15),
+        ("my-own-mix.safetensors", SD15),
+        ("xl/my-own-mix.ckpt", SD15),
+    ],
+)
+def test_a_checkpoint_name_tells_the_family(checkpoint: str, family: ModelFamily) -> None:
+    assert family_of(checkpoint) is family
+
+
+def test_a_name_that_tells_nothing_gives_the_default_asked_for() -> None:
+    assert family_of("my-own-mix.safetensors", default=None) is None
+    assert family_of("tiny-sd15.safetensors", default=None) is SD15
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_has_a_size_that_the_latent_space_can_hold(family: ModelFamily) -> None:
+    assert family.width % 8 == 0
+    assert family.height % 8 == 0
+
+
+def test_the_nearest_name_ignores_case() -> None:
+    assert (
+        nearest("SD15.safetensors", ["tiny-sd15.safetensors", "flux.safetensors"]) == "tiny-sd15.safetensors"
+    )
+
+
+def test_nothing_is_nearest_to_a_name_unlike_all_others() -> None:
+    assert nearest("zzz", ["tiny-sd15.safetensors"]) is None
