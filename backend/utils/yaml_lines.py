@@ -21,6 +21,7 @@ from backend.errors import Problem
 MAX_CHARS = 1_000_000
 MAX_DEPTH = 32
 MAX_VALUES = 100_000
+MAX_PROBLEMS = 50
 
 _INT = re.compile(r"[-+]?[0-9]+")
 _OCTAL_OR_HEX = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+")
@@ -183,6 +184,8 @@ class _Builder:
                 self._open(_Open(line, event.anchor, items=[]))
             case yaml.MappingEndEvent() | yaml.SequenceEndEvent():
                 self._end()
+        if len(self.problems) >= MAX_PROBLEMS:
+            raise _Stop
 
     def _open(self, opened: _Open) -> None:
         if len(self._stack) >= MAX_DEPTH:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend.utils.yaml_lines import MAX_DEPTH, Located, find, line_of, load, plain
+from backend.utils.yaml_lines import MAX_DEPTH, MAX_PROBLEMS, Located, find, line_of, load, plain
 
 
 def values(text: str) -> Any:
@@ -119,6 +119,10 @@ def test_too_deep_and_too_large_files_are_refused() -> None:
     assert only_problem("[" * (MAX_DEPTH + 1)).key == "depth"
     assert only_problem("[" * 100_000).key == "depth"
     assert only_problem("#" * 1_000_001).key == "size"
+
+
+def test_the_list_of_problems_is_bounded() -> None:
+    assert len(load("a: 1\n" * 1000, "file.yaml")[1]) == MAX_PROBLEMS
 
 
 JSON_VALUES = st.recursive(

@@ -1,0 +1,180 @@
+"""Atomic file writes; the only place that knows how.
+
+A reader sees the old file or the new one, never a part: bytes go to a temporary file in the same folder,
+which is renamed over the target only when it is whole. Temporaries are named ``.<name>.<pid>.<n>.tmp``, so
+that an orphan of a killed process is recognised and swept at the next start.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import itertools
+import json
+import os
+import re
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from backend.errors import StorageError
+
+ORPHAN_AGE_S = 600.0
+"""A write lasts milliseconds: a temporary this old is nobody's, even if its pid lives again."""
+
+_NO_LINKS = frozenset(
+    {errno.EPERM, errno.EXDEV, errno.EMLINK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL}
+)
+_TEMPORARY = re.compile(r"\..+\.(?P<pid>\d+)\.\d+\.tmp")
+_numbers = itertools.count(1)
+_in_flight: set[Path] = set()
+
+
+def write_atomic(path: Path, data: bytes, *, mode: int = 0o644, durable: bool = False) -> None:
+    """Writes a file whole or not at all.
+
+    Args:
+        path: The file; a missing folder is made (a person may have emptied it while we run).
+        data: All its bytes.
+        mode: Permissions before the umask: displays of other users may read what the umask allows.
+        durable: Also survive a power cut (fsync of file and folder; costs milliseconds to seconds).
+
+    Raises:
+        StorageError: The disk said no. What stood at ``path`` stands there still, the temporary is gone.
+    """
+    with _storage_errors(path), _temporary(path) as temporary:
+        descriptor = _create(temporary, mode)
+        try:
+            _write_all(descriptor, data)
+            if durable:
+                os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.replace(temporary, path)  # noqa: PTH105 - tests move a fault through the calls of os
+        if durable:
+            _sync_folder(path.parent)
+
+
+def write_json_atomic(path: Path, value: Any, *, mode: int = 0o644, durable: bool = False) -> None:
+    """Writes a value as one line of JSON, whole or not at all.
+
+    Raises:
+        StorageError: As :func:`write_atomic`.
+        ValueError: The value holds NaN or infinity, which JSON does not know.
+    """
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    write_atomic(path, text.encode("utf-8", "replace") + b"\n", mode=mode, durable=durable)
+
+
+def link_atomic(source: Path, path: Path) -> None:
+    """Lets ``path`` name the same immutable file as ``source``: a hard link, or a copy where there are none.
+
+    Raises:
+        StorageError: The disk said no; what stood at ``path`` stands there still.
+    """
+    with _storage_errors(path), _temporary(path) as temporary:
+        try:
+            os.link(source, temporary)
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+        else:
+            os.replace(temporary, path)  # noqa: PTH105
+            return
+    with _storage_errors(source):
+        data = source.read_bytes()
+    write_atomic(path, data)
+
+
+def sweep_temporaries(folder: Path, *, wall: Callable[[], float] = time.time) -> int:
+    """Removes what killed writers left in a folder (not in folders below it).
+
+    Only files of our own naming go, and only if their process is dead, or is this one and not writing
+    them now (pids come back, in containers always), or if they are older than ``ORPHAN_AGE_S``.
+
+    Returns:
+        How many were removed. A folder that cannot be read counts as swept: nothing depends on it.
+    """
+    swept = 0
+    with contextlib.suppress(OSError):
+        for entry in list(folder.iterdir()):
+            if _is_orphan(entry, wall()):
+                with contextlib.suppress(OSError):
+                    entry.unlink()
+                    swept += 1
+    return swept
+
+
+def process_lives(pid: int) -> bool:
+    """Whether a process of this id exists (it may be another program by now)."""
+    if pid <= 0 or pid >= 2**31:
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # EPERM: it exists and belongs to somebody else
+        return True
+    return True
+
+
+@contextlib.contextmanager
+def _storage_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(path, error) from error
+
+
+@contextlib.contextmanager
+def _temporary(path: Path) -> Iterator[Path]:
+    """A fresh temporary name beside ``path``; nothing of that name is left afterwards, come what may."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{next(_numbers)}.tmp")
+    _in_flight.add(temporary)
+    try:
+        # After a rename there is nothing to unlink, except where both names were links to one file
+        # already: POSIX rename then does nothing and leaves the temporary.
+        yield temporary
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        _in_flight.discard(temporary)
+
+
+def _create(temporary: Path, mode: int) -> int:
+    # O_TRUNC and not O_EXCL: an orphan of an earlier process with our pid must not stop us.
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        return os.open(temporary, flags, mode)
+    except FileNotFoundError:
+        temporary.parent.mkdir(parents=True, exist_ok=True)
+        return os.open(temporary, flags, mode)
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:  # a nearly full disk takes a part and refuses the rest only at the next call
+        rest = rest[os.write(descriptor, rest) :]
+
+
+def _sync_folder(folder: Path) -> None:
+    """Makes the rename itself durable; some file systems cannot sync a folder and need not."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def _is_orphan(entry: Path, now_s: float) -> bool:
+    name = _TEMPORARY.fullmatch(entry.name)
+    if name is None or entry in _in_flight or entry.is_symlink() or not entry.is_file():
+        return False
+    pid = int(name["pid"])
+    if pid == os.getpid() or not process_lives(pid):
+        return True
+    return now_s - entry.stat().st_mtime > ORPHAN_AGE_S

@@ -1,0 +1,339 @@
+from __future__ import annotations
+
+import errno
+import json
+import multiprocessing
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backend.errors import StorageError
+from backend.utils import file_ops
+from backend.utils.file_ops import (
+    link_atomic,
+    process_lives,
+    sweep_temporaries,
+    write_atomic,
+    write_json_atomic,
+)
+
+ROOT = Path(__file__).parents[2]
+DEAD_PID = 2**31 - 2  # above every kernel's pid_max
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in folder.iterdir())
+
+
+def test_a_write_replaces_the_file_and_leaves_nothing_else(tmp_path: Path) -> None:
+    target = tmp_path / "frame.png"
+    for data in (b"old", b"", b"new" * 100_000):
+        write_atomic(target, data, durable=True)
+        assert target.read_bytes() == data
+    assert names(tmp_path) == ["frame.png"]
+
+
+def test_a_missing_folder_is_made(tmp_path: Path) -> None:
+    write_atomic(tmp_path / "a" / "b" / "file", b"x")
+    assert (tmp_path / "a" / "b" / "file").read_bytes() == b"x"
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o644)])
+def test_other_users_may_read_what_the_umask_allows(tmp_path: Path, umask: int, mode: int) -> None:
+    before = os.umask(umask)
+    try:
+        write_atomic(tmp_path / "file", b"x")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "file").stat().st_mode & 0o777 == mode
+
+
+def test_json_is_one_line_that_parses(tmp_path: Path) -> None:
+    write_json_atomic(tmp_path / "s.json", {"theme": "mösses 🌿", "broken": "\ud800", "n": [1, None]})
+    text = (tmp_path / "s.json").read_text("utf-8")
+    assert json.loads(text) == {"theme": "mösses 🌿", "broken": "?", "n": [1, None]}
+    assert text.count("\n") == 1
+    with pytest.raises(ValueError, match="JSON"):
+        write_json_atomic(tmp_path / "s.json", float("nan"))
+
+
+def test_a_link_is_the_same_file_and_can_be_repeated(tmp_path: Path) -> None:
+    source, other, path = tmp_path / "1.png", tmp_path / "2.png", tmp_path / "current.png"
+    source.write_bytes(b"one")
+    other.write_bytes(b"two")
+    for chosen in (source, source, other):
+        link_atomic(chosen, path)
+        assert path.samefile(chosen)
+    assert names(tmp_path) == ["1.png", "2.png", "current.png"]
+
+
+def test_where_links_are_not_supported_the_bytes_are_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EPERM, "no links here")
+
+    monkeypatch.setattr(os, "link", refuse)
+    (tmp_path / "1.png").write_bytes(b"one")
+    link_atomic(tmp_path / "1.png", tmp_path / "current.png")
+    assert (tmp_path / "current.png").read_bytes() == b"one"
+    assert not (tmp_path / "current.png").samefile(tmp_path / "1.png")
+    assert names(tmp_path) == ["1.png", "current.png"]
+
+
+def test_a_missing_source_is_a_storage_error(tmp_path: Path) -> None:
+    with pytest.raises(StorageError):
+        link_atomic(tmp_path / "nothing.png", tmp_path / "current.png")
+    assert names(tmp_path) == []
+
+
+def test_a_folder_in_the_way_is_a_storage_error(tmp_path: Path) -> None:
+    (tmp_path / "frame.png").mkdir()
+    with pytest.raises(StorageError) as caught:
+        write_atomic(tmp_path / "frame.png", b"x")
+    assert caught.value.path == tmp_path / "frame.png"
+    assert names(tmp_path) == ["frame.png"]
+
+
+class FailingOs:
+    """Lets the n-th call of os fail; a close still closes, as in the kernel."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, fail_at: int, code: int) -> None:
+        self.calls = 0
+        self._fail_at, self._code = fail_at, code
+        for name in ("open", "write", "fsync", "close", "replace", "link"):
+            monkeypatch.setattr(os, name, self._wrap(name, getattr(os, name)))
+
+    def _wrap(self, name: str, real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            self.calls += 1
+            failing = self.calls == self._fail_at
+            if failing and name == "close":
+                real(*args, **kwargs)
+            if failing:
+                raise OSError(self._code, os.strerror(self._code))
+            return real(*args, **kwargs)
+
+        return call
+
+
+def durable_write(path: Path) -> None:
+    write_atomic(path, b"new", durable=True)
+
+
+def linking(path: Path) -> None:
+    link_atomic(path.with_name("source"), path)
+
+
+@pytest.mark.parametrize(
+    "code", [errno.ENOSPC, errno.EIO, errno.EACCES, errno.EROFS], ids=errno.errorcode.get
+)
+@pytest.mark.parametrize("action", [durable_write, linking])
+def test_a_fault_at_any_call_leaves_old_or_new_and_no_temporary(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, action: Callable[[Path], None], code: int
+) -> None:
+    path = tmp_path / "file"
+    (tmp_path / "source").write_bytes(b"new")
+    for fail_at in range(1, 20):
+        path.write_bytes(b"old")
+        with monkeypatch.context() as patch:
+            failing = FailingOs(patch, fail_at, code)
+            try:
+                action(path)
+            except StorageError as error:
+                assert error.errno == code  # noqa: PT017 - success is an outcome here too
+        assert path.read_bytes() in (b"old", b"new")
+        assert names(tmp_path) == ["file", "source"]
+        if failing.calls < fail_at:  # the fault has moved past the last call
+            assert path.read_bytes() == b"new"
+            return
+        path.unlink()
+    pytest.fail("the fault never moved past the end")
+
+
+def run_python(code: str, *args: str, prefix: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*prefix, sys.executable, "-c", code, *args],
+        cwd=ROOT,
+        text=True,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+
+
+WRITE_TOO_MUCH = """
+import sys
+from pathlib import Path
+from backend.errors import StorageError
+from backend.utils.file_ops import write_atomic
+path = Path(sys.argv[1]) / "file"
+write_atomic(path, b"old")
+try:
+    write_atomic(path, b"x" * 1_000_000)
+except StorageError as error:
+    print(error.errno, path.read_bytes(), [e.name for e in path.parent.iterdir()])
+"""
+
+
+def test_a_write_cut_short_by_the_kernel_leaves_the_old_file(tmp_path: Path) -> None:
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536))\n"
+    done = run_python(limit + WRITE_TOO_MUCH, str(tmp_path))
+    assert done.stdout.strip() == f"{errno.EFBIG} b'old' ['file']", done.stderr
+
+
+def test_a_truly_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
+    if shutil.which("unshare") is None:
+        pytest.skip("needs unshare (util-linux)")
+    mount = 'mount -t tmpfs -o size=64k none "$0" 2>/dev/null || exit 77; exec "$@"'
+    done = run_python(
+        WRITE_TOO_MUCH, str(tmp_path), prefix=("unshare", "-rm", "sh", "-c", mount, str(tmp_path))
+    )
+    if done.returncode == 77 or "unshare" in done.stderr:
+        pytest.skip("may not mount a tmpfs in a user namespace here")
+    assert done.stdout.strip() == f"{errno.ENOSPC} b'old' ['file']", done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_may_not_be_written_is_a_storage_error(tmp_path: Path) -> None:
+    tmp_path.chmod(0o555)
+    try:
+        with pytest.raises(StorageError) as caught:
+            write_atomic(tmp_path / "file", b"x")
+    finally:
+        tmp_path.chmod(0o755)
+    assert caught.value.errno == errno.EACCES
+
+
+def test_only_orphans_of_our_own_naming_are_swept(tmp_path: Path) -> None:
+    gone = [f".status.json.{DEAD_PID}.7.tmp", f".a.png.{os.getpid()}.123456789.tmp"]
+    kept = [
+        ".hidden.tmp",
+        "frame.12.3.tmp",
+        f".other.{os.getppid()}.1.tmp",
+        "frame.png",
+        f".x.{DEAD_PID}.tmp",
+    ]
+    for name in gone + kept:
+        (tmp_path / name).write_bytes(b"x")
+    (tmp_path / f".link.{DEAD_PID}.1.tmp").symlink_to(tmp_path / "frame.png")
+    assert sweep_temporaries(tmp_path) == 2
+    assert names(tmp_path) == sorted([*kept, f".link.{DEAD_PID}.1.tmp"])
+
+
+def test_an_old_temporary_is_swept_even_if_its_pid_lives_again(tmp_path: Path) -> None:
+    orphan = tmp_path / f".f.{os.getppid()}.1.tmp"
+    orphan.write_bytes(b"x")
+    written = orphan.stat().st_mtime
+    assert sweep_temporaries(tmp_path, wall=lambda: written + file_ops.ORPHAN_AGE_S - 1) == 0
+    assert sweep_temporaries(tmp_path, wall=lambda: written + file_ops.ORPHAN_AGE_S + 1) == 1
+
+
+def test_a_missing_folder_counts_as_swept(tmp_path: Path) -> None:
+    assert sweep_temporaries(tmp_path / "nowhere") == 0
+
+
+def test_an_orphan_of_a_killed_writer_is_swept(tmp_path: Path) -> None:
+    kill_in_replace = (
+        "import os, signal, sys\nfrom pathlib import Path\nfrom backend.utils.file_ops import write_atomic\n"
+        "os.replace = lambda *a: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "write_atomic(Path(sys.argv[1]) / 'file', b'new')"
+    )
+    (tmp_path / "file").write_bytes(b"old")
+    run_python(kill_in_replace, str(tmp_path))
+    assert len(names(tmp_path)) == 2
+    assert sweep_temporaries(tmp_path) == 1
+    assert (tmp_path / "file").read_bytes() == b"old"
+
+
+def test_a_pid_that_cannot_be_is_not_alive() -> None:
+    assert process_lives(os.getpid())
+    assert process_lives(1)
+    assert not any(process_lives(pid) for pid in (0, -1, DEAD_PID, 2**40))
+
+
+def whole(data: bytes) -> bool:
+    """Our test files repeat one byte and say their own length in the first eight."""
+    return len(data) == int(data[:8]) and len(set(data[8:])) == 1
+
+
+def made(n: int) -> bytes:
+    size = 5_000 + n * 97 % 60_000
+    return f"{size:08d}".encode() + bytes([n % 251]) * (size - 8)
+
+
+def read_flat_out(path: str, reads: int, torn: Any) -> None:
+    for _ in range(reads):
+        if not whole(Path(path).read_bytes()):
+            with torn.get_lock():
+                torn.value += 1
+
+
+def read_while_written(path: Path, reads_each: int) -> int:
+    """Four reader processes against one writer; the number of torn reads."""
+    write_atomic(path, made(0))
+    context = multiprocessing.get_context("spawn")
+    torn = context.Value("i", 0)
+    readers = [context.Process(target=read_flat_out, args=(str(path), reads_each, torn)) for _ in range(4)]
+    for reader in readers:
+        reader.start()
+    n = 0
+    while any(reader.is_alive() for reader in readers):
+        n += 1
+        write_atomic(path, made(n))
+    for reader in readers:
+        reader.join()
+        assert reader.exitcode == 0
+    assert n > 0
+    return int(torn.value)
+
+
+def test_four_reader_processes_see_no_torn_file_in_2000_reads(tmp_path: Path) -> None:
+    assert read_while_written(tmp_path / "file", 500) == 0
+
+
+@pytest.mark.long
+def test_four_reader_processes_see_no_torn_file_in_100000_reads(tmp_path: Path) -> None:
+    assert read_while_written(tmp_path / "file", 25_000) == 0
+
+
+def test_a_linked_name_is_never_missing_and_never_torn(tmp_path: Path) -> None:
+    sources = [tmp_path / f"{n}.png" for n in range(8)]
+    for n, source in enumerate(sources):
+        source.write_bytes(made(n))
+    path = tmp_path / "current.png"
+    link_atomic(sources[0], path)
+    torn: list[int] = []
+
+    def read() -> None:
+        torn.extend(n for n in range(500) if not whole(path.read_bytes()))
+
+    readers = [threading.Thread(target=read) for _ in range(4)]
+    for reader in readers:
+        reader.start()
+    n = 0
+    while any(reader.is_alive() for reader in readers):
+        n += 1
+        link_atomic(sources[n % 8], path)
+    assert torn == []
+
+
+def test_many_threads_may_write_one_file(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    writers = [
+        threading.Thread(target=lambda k=k: [write_atomic(path, made(k * 50 + n)) for n in range(50)])  # type: ignore[misc]
+        for k in range(4)
+    ]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert whole(path.read_bytes())
+    assert names(tmp_path) == ["file"]
