@@ -8,6 +8,7 @@
     ├── AlreadyRunning          another Dreamloop owns this output folder (exit 75)
     ├── StorageError            a file could not be written or read
     ├── PictureRejected         bytes that are not a picture fit to be shown
+    ├── LatentRejected          bytes that are not a latent fit to dream on from
     └── EngineError             the engine (ComfyUI or the embedded one)
         ├── EngineUnreachable   no answer: wait and try again
         ├── EngineAnswerError   an answer that makes no sense: not a ComfyUI, too large, cut off
@@ -96,6 +97,10 @@ class PictureRejected(DreamloopError):  # noqa: N818
     def __init__(self, reason: str, detail: str) -> None:
         self.reason = reason
         super().__init__(f"{reason}: {detail}")
+
+
+class LatentRejected(DreamloopError):  # noqa: N818
+    """Bytes that are not a latent fit to dream on from: broken, of a wrong shape, not finite."""
 
 
 class EngineError(DreamloopError):

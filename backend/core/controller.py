@@ -1,0 +1,295 @@
+"""**DreamController**: the dream loop, one turn() at a time.
+
+The engine never waits for us: when a keyframe arrives, the next one is sent for at once, and only
+then are the in-betweens up to it planned, which the engine finds queued behind. Back-pressure comes
+from the buffer, in seconds of dream. Nothing ends the loop but stop().
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+from collections.abc import Callable
+from datetime import datetime
+from typing import Protocol
+
+from backend.core.engine import EngineFacts
+from backend.core.frame_buffer import FrameBuffer
+from backend.core.gap import GapFiller
+from backend.core.generator import DreamGenerator, Keyframe, KeyframeJob
+from backend.core.playback import Playback
+from backend.core.trouble import Trouble
+from backend.errors import (
+    DreamloopError,
+    EngineError,
+    GraphRejected,
+    JobFailed,
+    LatentRejected,
+    PictureRejected,
+    Problem,
+)
+from backend.utils.prompt_manager import PromptManager
+from backend.utils.status_schema import Reason, ReasonCode, State
+
+log = logging.getLogger(__name__)
+
+_LONGEST_WAIT_S = 0.5
+_PROMPTS_CHECK_S = 1.0
+# After so many bad keyframes from one latent the next is dreamt fresh: the latent may be the fault.
+_FRESH_AFTER = 3
+_ENGINE_LOST = {"unreachable", "lost", "closed"}
+
+
+class Connectable(Protocol):
+    """The engine, as far as the loop itself deals with it."""
+
+    def connect(self) -> EngineFacts: ...
+
+
+class DreamController:
+    """Decides what the engine works on next, and what to do when something goes wrong.
+
+    Args:
+        buffer_s: Seconds of dream to have ahead before the engine may rest.
+        clock: Monotonic seconds.
+        wall: Local time of day, for the prompts.
+        rng: Jitter of the back-off.
+    """
+
+    def __init__(
+        self,
+        engine: Connectable,
+        generator: DreamGenerator,
+        gaps: GapFiller,
+        prompts: PromptManager,
+        buffer: FrameBuffer,
+        playback: Playback,
+        *,
+        buffer_s: float,
+        clock: Callable[[], float],
+        wall: Callable[[], datetime],
+        rng: random.Random,
+        wake: threading.Event,
+    ) -> None:
+        self.keyframes = 0
+        self.rejected = 0
+        self.failed_jobs = 0
+        self.retries = 0
+        self.newest: Keyframe | None = None
+        self.prompt_problems: tuple[Problem, ...] = ()
+        self._engine = engine
+        self._generator = generator
+        self._gaps = gaps
+        self._prompts = prompts
+        self._buffer = buffer
+        self._playback = playback
+        # Gaps longer than the buffer would leave nothing to play while the next one is dreamt.
+        self.buffer_target_s = max(buffer_s, gaps.gap_s)
+        self._clock = clock
+        self._wall = wall
+        self._wake = wake
+        self._trouble = Trouble(rng)
+        self._bad_in_a_row = 0
+        self._connected = False
+        self._pending: KeyframeJob | None = None
+        self._previous: Keyframe | None = None
+        self._paused = False
+        self._stopping = threading.Event()
+        self._prompts_checked = clock()
+        self._thread = threading.Thread(target=self._run, name="dream-loop", daemon=True)
+
+    def start(self) -> None:
+        """Begin to dream."""
+        self._thread.start()
+
+    def stop(self, timeout_s: float = 5.0) -> None:
+        """End the loop after the turn that it is in."""
+        self._stopping.set()
+        self._wake.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
+
+    def pause(self) -> None:
+        """Send for nothing more and hold the picture, until resume()."""
+        self._paused = self._playback.paused = True
+        self._wake.set()
+
+    def resume(self) -> None:
+        """Go on after pause()."""
+        self._paused = self._playback.paused = False
+        self._wake.set()
+        self._playback.wake()
+
+    def next_theme(self) -> None:
+        """Turn to another theme with the next keyframe."""
+        self._prompts.skip(self._clock())
+
+    @property
+    def pending_job(self) -> KeyframeJob | None:
+        """The keyframe that the engine is working on, or has queued."""
+        return self._pending
+
+    @property
+    def connected(self) -> bool:
+        """Whether the engine has answered and nothing has been heard to the contrary."""
+        return self._connected
+
+    def turn(self) -> bool:
+        """Do the most urgent thing there is; False if there is nothing to do before the next event."""
+        now = self._clock()
+        self._look_at_prompts(now)
+        if self._pending is not None and self._pending.job.done():
+            pending, self._pending = self._pending, None
+            self._receive(pending, now)
+            return True
+        if self._gaps.turn():
+            return True
+        if self._paused or self._trouble.waiting(now):
+            return False
+        if not self._connected:
+            return self._connect(now)
+        if self._pending is None and self._has_room():
+            return self._send_for_next(now)
+        return False
+
+    @property
+    def state(self) -> State:
+        """What the machine is doing, in one word."""
+        if self._stopping.is_set():
+            return State.STOPPING
+        if self._paused:
+            return State.PAUSED
+        if self._playback.replaying or (self._playback.engine_away and self._buffer.ready_s == 0.0):
+            return State.REMEMBERING
+        if self.newest is None:
+            return State.BUFFERING if self._connected else State.STARTING
+        if self._pending is None and not self._gaps.busy and not self._has_room():
+            return State.RESTING
+        return State.BUFFERING if self._buffer.ready_s == 0.0 and not self._walked else State.DREAMING
+
+    @property
+    def reason(self) -> Reason:
+        """Why the state is what it is, as a code and a sentence."""
+        if self._paused and not self._stopping.is_set():
+            return Reason(code=ReasonCode.USER, sentence="paused on request; `main.py resume` goes on")
+        if self._playback.storage_error is not None:
+            return Reason(
+                code=ReasonCode.STORAGE, sentence=f"frames cannot be written: {self._playback.storage_error}"
+            )
+        if self._trouble.reason is not None:
+            return self._trouble.reason
+        if self._playback.replaying:
+            return Reason(
+                code=ReasonCode.ENGINE_SLOW,
+                sentence="the engine is at work but late; kept frames play meanwhile",
+            )
+        if self.prompt_problems:
+            return Reason(code=ReasonCode.PROMPTS, sentence=f"kept the old themes: {self.prompt_problems[0]}")
+        return Reason(code=ReasonCode.OK, sentence="all is well")
+
+    @property
+    def last_error(self) -> str | None:
+        """The newest complaint of the engine, None once a keyframe has come."""
+        return self._trouble.last_error
+
+    @property
+    def _walked(self) -> bool:
+        return self._playback.frames_shown > 1 and self.keyframes > 1
+
+    def _has_room(self) -> bool:
+        coming_s = self._gaps.gap_s if self._pending is not None else 0.0
+        room_s = self.buffer_target_s - self._buffer.promised_s - coming_s
+        return room_s > 0.0 and self._buffer.bytes < self._buffer.max_bytes / 2
+
+    def _look_at_prompts(self, now: float) -> None:
+        if now - self._prompts_checked >= _PROMPTS_CHECK_S:
+            self._prompts_checked = now
+            self.prompt_problems = self._prompts.reload()
+
+    def _connect(self, now: float) -> bool:
+        try:
+            facts = self._engine.connect()
+        except EngineError as error:
+            self._playback.engine_away = True
+            self._playback.wake()
+            self._trouble.happened(error, now)
+            return False
+        log.info("dreaming on %s %s at %s with %s", facts.kind, facts.version, facts.url, facts.checkpoint)
+        self._connected = True
+        self._playback.engine_away = False
+        return True
+
+    def _send_for_next(self, now: float) -> bool:
+        previous = self._previous if self._bad_in_a_row < _FRESH_AFTER else None
+        try:
+            self._pending = self._generator.request(self._prompts.current(now, self._wall()), previous)
+        except EngineError as error:
+            self._bad_in_a_row += isinstance(error, GraphRejected)
+            self._lose(error, now)
+            return False
+        self._pending.job.add_done_callback(lambda _: self._wake.set())
+        return True
+
+    def _receive(self, pending: KeyframeJob, now: float) -> None:
+        try:
+            keyframe = self._generator.collect(pending)
+            # The next one first: the engine works on it while the gap up to this one is prepared.
+            if not self._paused and self._has_room_after_gap():
+                self._continue_from(keyframe, now)
+            self._gaps.open(self._previous, keyframe)
+        except (EngineError, PictureRejected, LatentRejected) as error:
+            self._refuse(error, now)
+            return
+        self._accept(keyframe)
+
+    def _has_room_after_gap(self) -> bool:
+        return self._buffer.promised_s + self._gaps.gap_s < self.buffer_target_s
+
+    def _continue_from(self, keyframe: Keyframe, now: float) -> None:
+        try:
+            self._pending = self._generator.request(self._prompts.current(now, self._wall()), keyframe)
+        except EngineError as error:
+            self._lose(error, now)
+            return
+        self._pending.job.add_done_callback(lambda _: self._wake.set())
+
+    def _accept(self, keyframe: Keyframe) -> None:
+        spent, self._previous, self.newest = self._previous, keyframe, keyframe
+        self.keyframes += 1
+        self._bad_in_a_row = 0
+        if self._connected:
+            self._trouble.over()
+        self._playback.wake()
+        if spent is not None:
+            self._generator.retire(spent)
+
+    def _refuse(self, error: DreamloopError, now: float) -> None:
+        """A keyframe is no good: count it, wait a little, try another seed."""
+        if isinstance(error, JobFailed):
+            self.failed_jobs += 1
+            if error.kind in _ENGINE_LOST:
+                self._lose(error, now)
+                return
+        else:
+            self.rejected += 1
+        self._bad_in_a_row += 1
+        self.retries += 1
+        self._trouble.happened(error, now)
+
+    def _lose(self, error: EngineError, now: float) -> None:
+        """The engine does not answer, or refuses work: find out what it has before the next try."""
+        self._connected = False
+        self._trouble.happened(error, now)
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            self._wake.clear()
+            try:
+                busy = self.turn()
+            except Exception as error:
+                log.exception("the dream loop stumbled; it goes on")
+                self._trouble.happened(error, self._clock())
+                busy = False
+            if not busy:
+                self._wake.wait(_LONGEST_WAIT_S)

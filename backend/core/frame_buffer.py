@@ -1,0 +1,157 @@
+"""The seconds of frames ahead: bounded, in order, never blocked by a frame that will not come."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from backend.utils.picture_check import PictureFacts
+
+
+class FrameKind(StrEnum):
+    """Where a shown picture comes from."""
+
+    KEYFRAME = "keyframe"
+    IN_BETWEEN = "in_between"
+    REPLAY = "replay"
+    TITLE = "title"
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A picture on its way to the display.
+
+    Attributes:
+        data: The encoded picture as the engine sent it.
+        duration_s: How long it is shown at a pace of 1.
+    """
+
+    data: bytes
+    facts: PictureFacts
+    kind: FrameKind
+    theme: str
+    duration_s: float
+
+
+@dataclass
+class _Slot:
+    duration_s: float
+    deadline: float
+    frame: Frame | None = None
+    abandoned: bool = False
+
+
+class FrameBuffer:
+    """Places in the order of showing, opened when a gap is planned and filled as pictures arrive.
+
+    A missing frame holds the display only while its job may still bring it: a place is skipped once
+    it is abandoned, or once its deadline has passed while it is next in line.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
+        self._slots: deque[_Slot] = deque()
+        self._first = 0
+        self._settled = 0  # slots at the front that are filled or abandoned
+        self._ready_s = 0.0
+        self._promised_s = 0.0
+        self._bytes = 0
+        self._skipped = 0
+        self._lock = threading.Lock()
+
+    def reserve(self, durations_s: Sequence[float], deadline: float) -> range:
+        """Open places at the end; ``deadline`` (monotonic seconds) is when to stop waiting for them."""
+        with self._lock:
+            start = self._first + len(self._slots)
+            self._slots.extend(_Slot(duration_s, deadline) for duration_s in durations_s)
+            self._promised_s += sum(durations_s)
+            return range(start, start + len(durations_s))
+
+    def put(self, position: int, frame: Frame) -> bool:
+        """Fill a place. False if it has been skipped already, or if the byte bound is reached."""
+        with self._lock:
+            slot = self._slot(position)
+            if slot is None or slot.abandoned or slot.frame is not None:
+                return False
+            if self._bytes + len(frame.data) > self.max_bytes:
+                self._abandon(slot)
+            else:
+                slot.frame = frame
+                self._bytes += len(frame.data)
+            self._settle()
+            return slot.frame is not None
+
+    def abandon(self, positions: Sequence[int]) -> None:
+        """Say that these places, where still empty, will not be filled."""
+        with self._lock:
+            for position in positions:
+                slot = self._slot(position)
+                if slot is not None and slot.frame is None and not slot.abandoned:
+                    self._abandon(slot)
+            self._settle()
+
+    def take(self, now: float) -> Frame | None:
+        """The next frame in order, or None while it may still come."""
+        with self._lock:
+            while self._slots:
+                slot = self._slots[0]
+                if slot.frame is None and not slot.abandoned:
+                    if now < slot.deadline:
+                        return None
+                    self._abandon(slot)
+                    self._settle()
+                self._pop()
+                if slot.frame is not None:
+                    return slot.frame
+                self._skipped += 1
+            return None
+
+    @property
+    def ready_s(self) -> float:
+        """Seconds that can be shown without waiting for any picture."""
+        return max(0.0, self._ready_s)
+
+    @property
+    def promised_s(self) -> float:
+        """Seconds in the buffer, those still to arrive included."""
+        return max(0.0, self._promised_s)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of the pictures at hand."""
+        return self._bytes
+
+    @property
+    def skipped(self) -> int:
+        """Places that were passed over since the start."""
+        return self._skipped
+
+    def _slot(self, position: int) -> _Slot | None:
+        index = position - self._first
+        return self._slots[index] if 0 <= index < len(self._slots) else None
+
+    def _abandon(self, slot: _Slot) -> None:
+        slot.abandoned = True
+        self._promised_s -= slot.duration_s
+
+    def _settle(self) -> None:
+        while self._settled < len(self._slots):
+            slot = self._slots[self._settled]
+            if slot.frame is None and not slot.abandoned:
+                return
+            self._ready_s += slot.duration_s if slot.frame is not None else 0.0
+            self._settled += 1
+
+    def _pop(self) -> None:
+        slot = self._slots.popleft()
+        self._first += 1
+        self._settled -= 1
+        if slot.frame is not None:
+            self._bytes -= len(slot.frame.data)
+            self._ready_s -= slot.duration_s
+            self._promised_s -= slot.duration_s
+        if not self._slots:  # an empty buffer has no rounding error to carry on
+            self._ready_s = self._promised_s = 0.0

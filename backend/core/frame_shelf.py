@@ -1,0 +1,232 @@
+"""The shown frames on disk: output/frames/<sequence>.<ext>, and the newest as output/current_frame.png."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from backend.core.frame_buffer import Frame, FrameKind
+from backend.errors import PictureRejected, StorageError
+from backend.utils.file_ops import link_atomic, sweep_temporaries, write_atomic
+from backend.utils.picture_check import PictureFacts, inspect_picture, to_png
+
+_SUFFIXES = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
+
+
+@dataclass(frozen=True)
+class ShownFrame:
+    """A picture that was shown; its file never changes.
+
+    Attributes:
+        sequence: Grows by one with each shown frame, over restarts too.
+        bytes: Size of the file.
+        shown_at: Monotonic seconds; None for a frame of an earlier run.
+    """
+
+    sequence: int
+    path: Path
+    bytes: int
+    sha256: str
+    facts: PictureFacts
+    kind: FrameKind
+    theme: str
+    duration_s: float
+    shown_at: float
+
+
+@dataclass(frozen=True)
+class _File:
+    sequence: int
+    path: Path
+    bytes: int
+    shown_at: float
+
+
+class FrameShelf:
+    """Writes frames as they came and forgets them when they are old or too many.
+
+    Args:
+        output: The output folder; frames go to its ``frames/``.
+        keep_s: How long a shown frame stays on disk.
+        budget_bytes: The most that all frames together may take.
+        max_pixels: Pictures above this are not read back.
+        clock: Monotonic seconds.
+    """
+
+    def __init__(
+        self, output: Path, *, keep_s: float, budget_bytes: int, max_pixels: int, clock: Callable[[], float]
+    ) -> None:
+        self.output = output
+        self.frames_folder = output / "frames"
+        self.current_path = output / "current_frame.png"
+        self.budget_bytes = budget_bytes
+        self._keep_s = keep_s
+        self._max_pixels = max_pixels
+        self._clock = clock
+        self._files: deque[_File] = deque()
+        self._bytes = 0
+        self._sequence = 0
+        self._pinned: frozenset[Path] = frozenset()
+
+    def open(self) -> None:
+        """Take over what an earlier run left: its frames, its numbering, a whole current frame.
+
+        Raises:
+            StorageError: If the folder cannot be used.
+        """
+        try:
+            self.frames_folder.mkdir(parents=True, exist_ok=True)
+            sweep_temporaries(self.output)
+            sweep_temporaries(self.frames_folder)
+            found = sorted(_numbered(self.frames_folder))
+            now = self._clock()
+            for sequence, path in found:
+                size = path.stat().st_size
+                if size == 0:  # a power cut after the rename
+                    path.unlink()
+                    continue
+                self._remember(_File(sequence, path, size, now))
+        except OSError as error:
+            raise StorageError(self.frames_folder, error) from error
+        self._sequence = max((sequence for sequence, _ in found), default=0)
+        self.prune()
+        self._mend_current()
+
+    def show(self, frame: Frame) -> ShownFrame:
+        """Write a frame under the next sequence number, and as the current one.
+
+        Raises:
+            StorageError: If the disk does not take it; nothing half-written stays.
+        """
+        path = self._next_path(_SUFFIXES[frame.facts.format])
+        write_atomic(path, frame.data)
+        return self._shown(path, frame, frame.data)
+
+    def show_again(self, path: Path) -> tuple[ShownFrame, bytes]:
+        """Show a kept frame once more, under a new sequence number; it takes no further space.
+
+        Returns:
+            The shown frame, and its picture.
+
+        Raises:
+            StorageError: If it cannot be read or linked.
+            PictureRejected: If the file is not a picture any more.
+        """
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise StorageError(path, error) from error
+        facts = inspect_picture(data, max_pixels=self._max_pixels)
+        again = self._next_path(path.suffix)
+        link_atomic(path, again)
+        frame = Frame(data, facts, FrameKind.REPLAY, theme="", duration_s=0.0)
+        return self._shown(again, frame, data), data
+
+    def kept(self) -> tuple[Path, ...]:
+        """The files of all kept frames, oldest first."""
+        return tuple(file.path for file in self._files)
+
+    def pin(self, paths: tuple[Path, ...]) -> None:
+        """Keep these, however old, until other ones are pinned (for replay)."""
+        self._pinned = frozenset(paths)
+
+    def drop(self, path: Path) -> None:
+        """Forget a frame that turned out to be broken."""
+        path.unlink(missing_ok=True)
+        for file in [file for file in self._files if file.path == path]:
+            self._files.remove(file)
+            self._bytes -= file.bytes
+
+    def prune(self) -> None:
+        """Delete what is older than ``keep_s`` or beyond the budget; never the newest."""
+        oldest_kept = self._clock() - self._keep_s
+        spared: list[_File] = []
+        while len(self._files) > 1 and (
+            self._files[0].shown_at < oldest_kept or self._bytes > self.budget_bytes
+        ):
+            file = self._files.popleft()
+            if file.path in self._pinned:
+                spared.append(file)
+                continue
+            self._bytes -= file.bytes
+            try:
+                file.path.unlink(missing_ok=True)
+            except OSError as error:
+                self._files.appendleft(file)
+                self._bytes += file.bytes
+                self._files.extendleft(reversed(spared))
+                raise StorageError(file.path, error) from error
+        self._files.extendleft(reversed(spared))
+
+    @property
+    def frames(self) -> int:
+        """How many frames are kept."""
+        return len(self._files)
+
+    @property
+    def bytes(self) -> int:
+        """What they take, counting a frame shown twice twice."""
+        return self._bytes
+
+    def _shown(self, path: Path, frame: Frame, data: bytes) -> ShownFrame:
+        now = self._clock()
+        self._sequence += 1
+        self._remember(_File(self._sequence, path, len(data), now))
+        self._make_current(path, frame.facts, data)
+        self.prune()
+        digest = hashlib.sha256(data).hexdigest()
+        return ShownFrame(
+            self._sequence,
+            path,
+            len(data),
+            digest,
+            frame.facts,
+            frame.kind,
+            frame.theme,
+            frame.duration_s,
+            now,
+        )
+
+    def _make_current(self, path: Path, facts: PictureFacts, data: bytes) -> None:
+        """Old widgets open one name and expect a PNG; new ones follow the status."""
+        if facts.format != "png":
+            write_atomic(self.current_path, to_png(data))
+            return
+        link_atomic(path, self.current_path)
+        try:
+            os.utime(self.current_path)  # a replayed file is old; widgets look for a newer time
+        except OSError as error:
+            raise StorageError(self.current_path, error) from error
+
+    def _mend_current(self) -> None:
+        """After a crash the newest whole frame is the current one."""
+        for file in reversed(list(self._files)):
+            try:
+                data = file.path.read_bytes()
+                facts = inspect_picture(data, max_pixels=self._max_pixels)
+                self._make_current(file.path, facts, data)
+            except (PictureRejected, OSError):
+                self.drop(file.path)
+                continue
+            return
+
+    def _next_path(self, suffix: str) -> Path:
+        return self.frames_folder / f"{self._sequence + 1:09d}{suffix}"
+
+    def _remember(self, file: _File) -> None:
+        self._files.append(file)
+        self._bytes += file.bytes
+
+
+def _numbered(folder: Path) -> list[tuple[int, Path]]:
+    """Our own frames in a folder; what other people put there is left alone."""
+    suffixes = set(_SUFFIXES.values())
+    return [
+        (int(path.stem), path)
+        for path in folder.iterdir()
+        if path.suffix in suffixes and path.stem.isascii() and path.stem.isdigit() and path.is_file()
+    ]

@@ -1,0 +1,220 @@
+"""**DreamGenerator**: prompt + previous keyframe -> the next keyframe, as a future."""
+
+from __future__ import annotations
+
+import random
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Protocol
+
+from backend.core.comfyui_api import FileRef, Job
+from backend.core.engine import EngineFacts, finished, latent_file
+from backend.core.workflow_builder import DreamStep, Request, TextToImage, Workflow
+from backend.errors import GraphRejected
+from backend.interpolation.latent_encoder import read_latents, write_latents
+from backend.utils.picture_check import PictureFacts, inspect_picture
+from backend.utils.prompt_manager import Prompt
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+# Seeds fit into every number that a graph passes through on its way (JavaScript's are 53 bits).
+_SEED_BITS = 53
+# The two ends of the newest gap, and one to spare.
+_LATENTS_KEPT = 3
+
+
+@dataclass(frozen=True)
+class Mode:
+    """How keyframes follow one another.
+
+    Attributes:
+        continues: Each keyframe starts from the latent of the one before; else each is fresh.
+        walks: The gap between two keyframes is filled by walking from latent to latent.
+    """
+
+    continues: bool
+    walks: bool
+
+
+MODES: Mapping[str, Mode] = MappingProxyType(
+    {
+        "txt2img": Mode(continues=False, walks=False),
+        "img2img": Mode(continues=True, walks=False),
+        "interpolate": Mode(continues=False, walks=True),
+        "hybrid": Mode(continues=True, walks=True),
+    }
+)
+
+
+@dataclass(frozen=True)
+class Keyframe:
+    """A picture that the engine dreamt, with the latent that the dream goes on from.
+
+    Attributes:
+        number: Counts the requests for keyframes from 1; failed ones leave a hole.
+        latent: Where the latent lies on the server.
+        parent: The number of the keyframe it was dreamt from; None for a fresh one.
+        seconds: What the engine needed for it.
+    """
+
+    number: int
+    picture: bytes
+    facts: PictureFacts
+    latent: FileRef
+    prompt: Prompt
+    seed: int
+    denoise: float
+    parent: int | None
+    seconds: float
+
+
+@dataclass(frozen=True)
+class KeyframeJob:
+    """A keyframe that the engine is working on."""
+
+    number: int
+    prompt: Prompt
+    seed: int
+    denoise: float
+    parent: int | None
+    job: Job
+    workflow: Workflow
+
+
+class DreamEngine(Protocol):
+    """What the generator needs of an Engine; tests hand in one that lives in memory."""
+
+    @property
+    def facts(self) -> EngineFacts | None: ...
+
+    def submit(self, request: Request) -> tuple[Job, Workflow]: ...
+
+    def fetch_latent(self, latent: FileRef) -> bytes: ...
+
+    def upload_latent(self, data: bytes) -> FileRef: ...
+
+    def retire_latent(self, latent: FileRef) -> None: ...
+
+
+class DreamGenerator:
+    """The facade of everything between a prompt and a keyframe.
+
+    Args:
+        engine: Runs the jobs.
+        mode: A key of MODES.
+        denoise: Share of each keyframe that is dreamt anew, where it continues another.
+        size: Width and height in pixels; None for the model family's own.
+        max_pixels: Larger pictures are refused.
+        rng: Draws the seeds.
+    """
+
+    def __init__(
+        self,
+        engine: DreamEngine,
+        *,
+        mode: str,
+        denoise: float,
+        size: tuple[int, int] | None,
+        max_pixels: int,
+        rng: random.Random,
+    ) -> None:
+        self.mode_name = mode
+        self.mode = MODES[mode]
+        self.denoise = denoise
+        self._engine = engine
+        self._size = size
+        self._max_pixels = max_pixels
+        self._rng = rng
+        self._submitted = 0
+        self._latents: OrderedDict[int, Tensor] = OrderedDict()
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels; (0, 0) while no engine has answered and none is set."""
+        if self._size is not None:
+            return self._size
+        facts = self._engine.facts
+        return (facts.family.width, facts.family.height) if facts else (0, 0)
+
+    def request(self, prompt: Prompt, previous: Keyframe | None) -> KeyframeJob:
+        """Queue the next keyframe: from ``previous`` where the mode continues, else fresh.
+
+        Raises:
+            EngineUnreachable: If the server does not answer.
+            GraphRejected: If it refuses the graph.
+        """
+        seed = self._rng.getrandbits(_SEED_BITS)
+        if previous is None or not self.mode.continues:
+            width, height = self.size
+            fresh = TextToImage(prompt.positive, prompt.negative, seed, width, height)
+            return self._submit(fresh, prompt, seed, None)
+        try:
+            return self._submit(self._step(previous.latent, prompt, seed), prompt, seed, previous)
+        except GraphRejected:
+            latent = self._latents.get(previous.number)
+            if latent is None:
+                raise
+            # The file is gone from the server (cleaned up, another server): bring our own copy.
+            file = self._engine.upload_latent(write_latents(latent))
+            return self._submit(self._step(file, prompt, seed), prompt, seed, previous)
+
+    def collect(self, pending: KeyframeJob) -> Keyframe:
+        """The keyframe of a job that is done.
+
+        Raises:
+            JobFailed: If the job did not end well.
+            PictureRejected: If the picture is broken, black or flat.
+        """
+        end = finished(pending.job.result(0.0))
+        picture = end.pictures[0].data
+        facts = inspect_picture(picture, max_pixels=self._max_pixels)
+        return Keyframe(
+            number=pending.number,
+            picture=picture,
+            facts=facts,
+            latent=latent_file(end, pending.workflow),
+            prompt=pending.prompt,
+            seed=pending.seed,
+            denoise=pending.denoise,
+            parent=pending.parent,
+            seconds=end.engine_s,
+        )
+
+    def latent(self, keyframe: Keyframe) -> Tensor:
+        """The latent of a keyframe, shape ``[1, C, h, w]``, fetched once.
+
+        Raises:
+            EngineError: If the server does not deliver it.
+            LatentRejected: If it is not finite, or no latent at all.
+        """
+        known = self._latents.get(keyframe.number)
+        if known is None:
+            known = read_latents(self._engine.fetch_latent(keyframe.latent))
+            self._latents[keyframe.number] = known
+            while len(self._latents) > _LATENTS_KEPT:
+                self._latents.popitem(last=False)
+        return known
+
+    def retire(self, keyframe: Keyframe) -> None:
+        """The keyframe's latent is not needed on the server any more."""
+        self._engine.retire_latent(keyframe.latent)
+
+    def _step(self, latent: FileRef, prompt: Prompt, seed: int) -> DreamStep:
+        return DreamStep(latent, prompt.positive, prompt.negative, seed, self.denoise)
+
+    def _submit(self, request: Request, prompt: Prompt, seed: int, parent: Keyframe | None) -> KeyframeJob:
+        job, workflow = self._engine.submit(request)
+        self._submitted += 1
+        return KeyframeJob(
+            number=self._submitted,
+            prompt=prompt,
+            seed=seed,
+            denoise=1.0 if parent is None else self.denoise,
+            parent=None if parent is None else parent.number,
+            job=job,
+            workflow=workflow,
+        )

@@ -1,0 +1,200 @@
+"""Frames -> output/ at the display rate, by one thread of its own."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from backend.core.crossfade import crossfade
+from backend.core.frame_buffer import Frame, FrameBuffer, FrameKind
+from backend.core.frame_shelf import FrameShelf, ShownFrame
+from backend.core.pace import Pace
+from backend.core.replay import Replay
+from backend.errors import PictureRejected, StorageError
+from backend.utils.picture_check import inspect_picture
+
+log = logging.getLogger(__name__)
+
+# With nothing to show, look again this often; wake() cuts the wait short.
+_IDLE_S = 0.25
+# A working engine that delivers nothing for this long is treated as away: the display moves on.
+_STARVED_S = 8.0
+_BRIDGE_S = 1.2
+_RATE_WEIGHT = 0.05
+
+
+class Playback:
+    """Shows one frame a tick: the next of the buffer, else, while the engine is away, a kept one.
+
+    Args:
+        fps: Frames per second at a pace of 1.
+        on_shown: Called after each shown frame, and after each that the disk refused.
+        clock: Monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        buffer: FrameBuffer,
+        shelf: FrameShelf,
+        pace: Pace,
+        *,
+        fps: float,
+        on_shown: Callable[[], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self.newest: ShownFrame | None = None
+        self.frames_shown = 0
+        self.shown_fps = 0.0
+        self.speed = 1.0
+        self.storage_error: str | None = None
+        self.engine_away = False
+        self.paused = False
+        self._buffer = buffer
+        self._shelf = shelf
+        self._pace = pace
+        self._frame_s = 1.0 / fps
+        self._on_shown = on_shown
+        self._clock = clock
+        self._due = clock()
+        self._last_shown = clock()
+        self._last_fresh = clock()
+        self._replay: Replay | None = None
+        self._bridge: Iterator[Frame] = iter(())
+        self._apart: bytes | None = None  # the picture on display, where the next one is no neighbour of it
+        self._awake = threading.Event()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="playback", daemon=True)
+
+    @property
+    def replaying(self) -> bool:
+        """Whether kept frames are on display because no new ones come."""
+        return self._replay is not None
+
+    def start(self) -> None:
+        """Begin to show frames."""
+        self._thread.start()
+
+    def stop(self, timeout_s: float = 5.0) -> None:
+        """Show no more frames; the last one stays."""
+        self._stopping.set()
+        self._awake.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
+
+    def wake(self) -> None:
+        """Something changed: look again now."""
+        self._awake.set()
+
+    def show_at_once(self, data: bytes, kind: FrameKind) -> None:
+        """Show a picture outside the dream (the title), before the thread is started."""
+        facts = inspect_picture(data, max_pixels=len(data) * 10_000)
+        self._show(Frame(data, facts, kind, theme="", duration_s=self._frame_s))
+        self._apart = data
+
+    def continue_from(self, data: bytes) -> None:
+        """The display still has this picture of an earlier run: fade from it, do not cut."""
+        self._apart = data
+
+    def tick(self, now: float) -> float:
+        """Show what is due; returns the seconds until there is something to do again."""
+        if self.paused:
+            self._last_fresh = now
+            return _IDLE_S
+        if now < self._due:
+            return self._due - now
+        frame = self._next_frame(now)
+        if frame is not None:
+            self._show(frame)
+            self._leave_replay(frame)
+        elif not self._replay_one(now):
+            return _IDLE_S
+        self.speed = self._pace.speed(now, self._buffer.ready_s) if frame is not None else 1.0
+        seconds = (frame.duration_s if frame is not None else self._frame_s) / self.speed
+        # Late by more than a frame (a suspend, a stall): go on from now, without a burst.
+        self._due = (self._due if now - self._due < seconds else now) + seconds
+        return max(0.0, self._due - self._clock())
+
+    def _next_frame(self, now: float) -> Frame | None:
+        bridging = next(self._bridge, None)
+        if bridging is not None:
+            return bridging
+        frame = self._buffer.take(now)
+        if frame is None:
+            return None
+        self._last_fresh = now
+        if self._apart is None:
+            return frame
+        older, self._apart = self._apart, None
+        self._bridge = self._bridge_to(older, frame)
+        return next(self._bridge)
+
+    def _bridge_to(self, older: bytes, frame: Frame) -> Iterator[Frame]:
+        steps = max(1, round(_BRIDGE_S / self._frame_s))
+        for data in crossfade(older, frame.data, steps):
+            facts = inspect_picture(data, max_pixels=frame.facts.width * frame.facts.height)
+            yield Frame(data, facts, FrameKind.REPLAY, frame.theme, self._frame_s)
+        yield frame
+
+    def _show(self, frame: Frame) -> None:
+        try:
+            self.newest = self._shelf.show(frame)
+            self._count()
+        except StorageError as error:
+            self._refused(error)
+        self._on_shown()
+
+    def _replay_one(self, now: float) -> bool:
+        """Show a kept frame if no new one is to be had; False if there is none to move to."""
+        if not self.engine_away and now - self._last_fresh < _STARVED_S:
+            return False
+        if self._replay is None:
+            self._replay = Replay(self._shelf.kept())
+            self._shelf.pin(self._replay.paths)
+        path = self._replay.next()
+        if path is None:
+            return False
+        self._show_kept(self._replay, path)
+        return True
+
+    def _show_kept(self, replay: Replay, path: Path) -> None:
+        try:
+            self.newest, self._apart = self._shelf.show_again(path)
+            self._count()
+        except PictureRejected as error:
+            log.warning("a kept frame is left out: %s: %s", path.name, error)
+            replay.discard(path)
+            self._shelf.drop(path)
+        except StorageError as error:
+            replay.discard(path)
+            self._refused(error)
+        self._on_shown()
+
+    def _leave_replay(self, frame: Frame) -> None:
+        if self._replay is not None and frame.kind is not FrameKind.REPLAY:
+            self._replay = None
+            self._shelf.pin(())
+
+    def _count(self) -> None:
+        now = self._clock()
+        interval_s = max(now - self._last_shown, 1e-6)
+        self._last_shown = now
+        self.frames_shown += 1
+        self.storage_error = None
+        self.shown_fps += _RATE_WEIGHT * (min(1.0 / interval_s, 1000.0) - self.shown_fps)
+
+    def _refused(self, error: StorageError) -> None:
+        """The frame is lost, the dream is not: the next one is tried, from memory, at its time."""
+        self.storage_error = str(error)
+        log.error("a frame could not be written: %s", error)
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                wait_s = self.tick(self._clock())
+            except Exception:
+                log.exception("playback stumbled; it goes on with the next frame")
+                wait_s = 1.0
+            self._awake.wait(wait_s)
+            self._awake.clear()

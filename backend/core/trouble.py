@@ -1,0 +1,84 @@
+"""What went wrong lately, how long to wait before the next try, and how to say it."""
+
+from __future__ import annotations
+
+import logging
+import random
+
+from backend.errors import (
+    EngineAnswerError,
+    EngineUnreachable,
+    GraphRejected,
+    JobFailed,
+    ModelMissing,
+    PictureRejected,
+)
+from backend.utils.backoff import Backoff
+from backend.utils.status_schema import Reason, ReasonCode
+
+log = logging.getLogger(__name__)
+
+_FIRST_WAIT_S = 0.5
+_LONGEST_WAIT_S = 30.0
+
+_CODES: tuple[tuple[type[Exception], ReasonCode, str], ...] = (
+    (EngineUnreachable, ReasonCode.ENGINE_UNREACHABLE, "is ComfyUI running there?"),
+    (EngineAnswerError, ReasonCode.ENGINE_ERROR, "is comfyui.url the address of a ComfyUI?"),
+    (
+        ModelMissing,
+        ReasonCode.MODEL_MISSING,
+        "put the model into ComfyUI's models folder, or change comfyui.checkpoint",
+    ),
+    (GraphRejected, ReasonCode.GRAPH_REJECTED, "the engine lacks something that the settings ask for"),
+    (JobFailed, ReasonCode.ENGINE_ERROR, "trying again with another seed"),
+    (
+        PictureRejected,
+        ReasonCode.BAD_PICTURES,
+        "trying another seed; if it stays so, ComfyUI may need --fp32-vae",
+    ),
+)
+
+
+class Trouble:
+    """Failures in a row; over() when something has worked."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self.last_error: str | None = None
+        self._backoff = Backoff(_FIRST_WAIT_S, _LONGEST_WAIT_S, rng)
+        self._reason: Reason | None = None
+        self._until = float("-inf")
+
+    @property
+    def failures(self) -> int:
+        """How many in a row."""
+        return self._backoff.failures
+
+    @property
+    def reason(self) -> Reason | None:
+        """What to tell whoever watches; None while all is well."""
+        return self._reason
+
+    def waiting(self, now: float) -> bool:
+        """Whether it is too early for the next try."""
+        return now < self._until
+
+    def happened(self, error: Exception, now: float) -> None:
+        """Count a failure; the next try waits longer each time."""
+        wait_s = self._backoff.next_s()
+        self._until = now + wait_s
+        self.last_error = str(error)
+        code, wish = next(
+            ((code, wish) for kind, code, wish in _CODES if isinstance(error, kind)),
+            (ReasonCode.ENGINE_ERROR, "the log has the details"),
+        )
+        self._reason = Reason(code=code, sentence=f"{error}; {wish}")
+        log.warning("%s; %s (next try in %.1f s)", error, wish, wait_s)
+
+    def over(self) -> None:
+        """Something has worked."""
+        if self._backoff.failures:
+            log.info("recovered after %d failures", self._backoff.failures)
+        self._backoff.reset()
+        self._reason = None
+        self.last_error = None
+        self._until = float("-inf")

@@ -1,0 +1,98 @@
+"""Pictures to latents and back, and the file format in which latents travel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+from backend.errors import LatentRejected
+from backend.utils.prompt_manager import Prompt
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# ComfyUI's LoadLatent divides by the SD 1.x scale when a file lacks the version marker.
+_UNMARKED_SCALE = 1.0 / 0.18215
+
+
+class PicturesJob(Protocol):
+    """Pictures that the engine is decoding."""
+
+    def done(self) -> bool: ...
+
+    def pictures(self) -> tuple[bytes, ...]:
+        """The encoded pictures in batch order; raises JobFailed."""
+        ...
+
+    def add_done_callback(self, callback: Callable[[], None]) -> None: ...
+
+
+class LatentEngine(Protocol):
+    """What decodes and encodes; the engine's session in core stands behind it."""
+
+    def submit_decode(self, latents: bytes, count: int, prompt: Prompt) -> PicturesJob:
+        """Queue the decoding of ``count`` latents; ``prompt`` keeps the server's text cache warm."""
+        ...
+
+    def encode_picture(self, picture: bytes, timeout_s: float) -> bytes:
+        """Encode a PNG of the dream's size and return the latent file."""
+        ...
+
+
+class LatentEncoder:
+    """Image <-> latent with the VAE that also paints the keyframes, so that nothing pops."""
+
+    def __init__(self, engine: LatentEngine) -> None:
+        self._engine = engine
+
+    def decode(self, latents: Tensor, prompt: Prompt) -> PicturesJob:
+        """Queue one job that decodes ``latents`` of shape ``[N, C, h, w]`` into N pictures."""
+        return self._engine.submit_decode(write_latents(latents), len(latents), prompt)
+
+    def encode(self, picture: bytes, timeout_s: float = 60.0) -> Tensor:
+        """Encode a picture file into a latent of shape ``[1, C, h, w]``.
+
+        Raises:
+            EngineError: If the engine does not deliver within ``timeout_s``.
+            LatentRejected: If what it delivers is no latent.
+        """
+        return read_latents(self._engine.encode_picture(picture, timeout_s))
+
+
+def read_latents(data: bytes) -> Tensor:
+    """Read a ``.latent`` file (safetensors) into a float32 tensor of shape ``[B, C, h, w]``.
+
+    Raises:
+        LatentRejected: If it is not such a file, or holds a value that is not finite.
+    """
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        tensors = load(data)
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise LatentRejected(f"not a latent file ({len(data)} bytes): {error}") from error
+    latents = tensors.get("latent_tensor")
+    if latents is None or latents.dim() != 4 or 0 in latents.shape:
+        shape = None if latents is None else tuple(latents.shape)
+        raise LatentRejected(f"a latent must have the shape [batch, channels, height, width], not {shape}")
+    latents = latents.to(torch.float32)
+    if "latent_format_version_0" not in tensors:
+        latents = latents * _UNMARKED_SCALE
+    if not bool(torch.isfinite(latents).all()):
+        raise LatentRejected("the latent holds values that are not finite")
+    return latents
+
+
+def write_latents(latents: Tensor) -> bytes:
+    """The ``.latent`` file that ComfyUI's LoadLatent reads; ``latents`` has shape ``[B, C, h, w]``."""
+    import torch
+    from safetensors.torch import save
+
+    return save(
+        {
+            "latent_tensor": latents.detach().to(device="cpu", dtype=torch.float32).contiguous(),
+            "latent_format_version_0": torch.tensor([]),
+        }
+    )
