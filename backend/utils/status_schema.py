@@ -1,0 +1,317 @@
+"""What the status file says: its states, its reasons, its shape, and the words of older widgets.
+
+The one place for all four. The controller fills a :class:`StatusBody`, the StatusWriter adds the head and
+the flat keys, :func:`status_json_schema` publishes the shape.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveInt,
+)
+
+SCHEMA_VERSION: Literal[1] = 1
+MAX_TEXT = 4000
+"""Characters of any text in the status; what is longer is cut."""
+
+
+class State(StrEnum):
+    """What the machine is doing."""
+
+    STARTING = "starting"
+    BUFFERING = "buffering"
+    DREAMING = "dreaming"
+    RESTING = "resting"
+    REMEMBERING = "remembering"
+    PAUSED = "paused"
+    STOPPING = "stopping"
+
+
+class ReasonCode(StrEnum):
+    """Why the state is what it is."""
+
+    OK = "ok"
+    ENGINE_UNREACHABLE = "engine_unreachable"
+    ENGINE_ERROR = "engine_error"
+    ENGINE_SLOW = "engine_slow"
+    MODEL_MISSING = "model_missing"
+    GRAPH_REJECTED = "graph_rejected"
+    BAD_PICTURES = "bad_pictures"
+    STORAGE = "storage"
+    CONFIG = "config"
+    PROMPTS = "prompts"
+    SCHEDULE = "schedule"
+    USER = "user"
+
+
+_ENGINE_TROUBLE = frozenset(
+    {
+        ReasonCode.ENGINE_UNREACHABLE,
+        ReasonCode.ENGINE_ERROR,
+        ReasonCode.MODEL_MISSING,
+        ReasonCode.GRAPH_REJECTED,
+        ReasonCode.BAD_PICTURES,
+    }
+)
+_WITHOUT_NEW_PICTURES = frozenset({State.STARTING, State.BUFFERING, State.REMEMBERING})
+
+WidgetWord = Literal["initializing", "live", "paused", "error"]
+DaemonWord = Literal["running", "paused", "stopping"]
+EngineWord = Literal["running", "starting", "unreachable"]
+ControllerWord = Literal["starting", "running", "paused", "stopping"]
+
+_CONTROLLER: dict[State, ControllerWord] = {
+    State.STARTING: "starting",
+    State.PAUSED: "paused",
+    State.STOPPING: "stopping",
+}
+
+
+def widget_status(state: State, code: ReasonCode) -> WidgetWord:
+    """The old word for a state: "error" only where no new pictures come, or none can be written."""
+    if state in (State.PAUSED, State.STOPPING):
+        return "paused"
+    if code is ReasonCode.STORAGE or (state in _WITHOUT_NEW_PICTURES and code in _ENGINE_TROUBLE):
+        return "error"
+    return "initializing" if state in (State.STARTING, State.BUFFERING) else "live"
+
+
+def _clean(value: object) -> object:
+    """Texts come from servers and disks: what UTF-8 cannot say is replaced, what is too long is cut."""
+    if not isinstance(value, str):
+        return value
+    return value[:MAX_TEXT].encode("utf-8", "replace").decode("utf-8")
+
+
+Text = Annotated[str, BeforeValidator(_clean)]
+Count = NonNegativeInt
+Seconds = NonNegativeFloat
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Reason(_Part):
+    """Why the state is what it is."""
+
+    code: ReasonCode = Field(default=ReasonCode.OK, description="for programs")
+    sentence: Text = Field(
+        default="all is well", description="for people; says what to do where somebody is needed"
+    )
+
+
+class FrameStatus(_Part):
+    """The newest shown frame; its file never changes and is whole before it is named here."""
+
+    sequence: PositiveInt = Field(description="number of the frame; never goes backwards")
+    file: Text = Field(description='relative to the output folder, e.g. "frames/000000123.png"')
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="of the file's bytes, lower-case hex")
+    bytes: Count = Field(description="size of the file in bytes")
+    width: PositiveInt = Field(description="pixels")
+    height: PositiveInt = Field(description="pixels")
+    format: Literal["png", "jpeg", "webp"] = Field(description="of the file's bytes")
+    kind: Literal["keyframe", "in_between", "replay", "title"] = Field(description="where it comes from")
+    theme: Text = Field(description='theme it was dreamt under, "" for none')
+    shown_at: Text = Field(description="UTC, ISO 8601 with milliseconds")
+    duration_s: Seconds = Field(description="how long it is to be shown, in seconds")
+
+
+class EngineStatus(_Part):
+    """Who paints."""
+
+    kind: Literal["embedded", "comfyui", "none"] = Field(default="none", description="none: not chosen yet")
+    url: Text = Field(default="", description="its address")
+    version: Text = Field(default="", description="as it calls itself")
+    device: Text = Field(default="", description="what it computes on")
+    reachable: bool = Field(default=False, description="whether it answered when last asked")
+    socket: Literal["open", "stale", "closed"] = Field(
+        default="closed",
+        description="its WebSocket; stale: open, but nothing is heard, so HTTP is asked instead",
+    )
+    checkpoint: Text = Field(default="", description="model file that paints")
+    family: Text = Field(default="", description="model family, e.g. SD 1.5")
+    last_error: Text | None = Field(
+        default=None, description="newest complaint, null once a keyframe has come"
+    )
+
+
+class DreamStatus(_Part):
+    """What is dreamt, and how much so far in this run."""
+
+    mode: Literal["txt2img", "img2img", "interpolate", "hybrid"] = Field(
+        default="hybrid", description="as configured"
+    )
+    theme: Text = Field(default="", description="of the newest keyframe")
+    prompt: Text = Field(default="", description="of the newest keyframe")
+    negative: Text = Field(default="", description="negative prompt of the newest keyframe")
+    seed: Count | None = Field(default=None, description="of the newest keyframe")
+    denoise: float | None = Field(
+        default=None, ge=0, le=1, description="of the newest keyframe; 1 is wholly new"
+    )
+    width: Count = Field(default=0, description="pixels of the newest keyframe, 0 before the first")
+    height: Count = Field(default=0, description="pixels of the newest keyframe, 0 before the first")
+    keyframes: Count = Field(default=0, description="keyframes received and found good")
+    in_betweens: Count = Field(default=0, description="in-betweens received and found good")
+    rejected: Count = Field(default=0, description="pictures refused as broken, black or flat")
+    failed_jobs: Count = Field(default=0, description="engine jobs that ended as failed")
+    retries: Count = Field(default=0, description="keyframes asked for again after a failure")
+    keyframe_s: Seconds | None = Field(
+        default=None, description="engine seconds that the newest keyframe took"
+    )
+
+
+class DisplayStatus(_Part):
+    """How it is shown."""
+
+    fps: float = Field(default=0.0, ge=0, description="frames a second, as configured")
+    shown_fps: float = Field(default=0.0, ge=0, description="frames a second, as measured lately")
+    pace: float = Field(
+        default=1.0, ge=0, description="1 as configured; below, time is stretched for a slow engine"
+    )
+    buffer_seconds: Seconds = Field(default=0.0, description="seconds ready to be shown")
+    buffer_target_seconds: Seconds = Field(default=0.0, description="seconds at which the engine may rest")
+    skipped: Count = Field(default=0, description="frames that never came and were passed over")
+    frames_shown: Count = Field(default=0, description="frames shown in this run")
+
+
+class StorageStatus(_Part):
+    """What the disk holds."""
+
+    frames: Count = Field(default=0, description="frames kept, which could be shown again")
+    frame_bytes: Count = Field(default=0, description="their bytes")
+    budget_bytes: Count = Field(default=0, description="bytes that all of it may take")
+    last_error: Text | None = Field(
+        default=None, description="newest failure to write, null once writing works"
+    )
+
+
+class PromptsStatus(_Part):
+    """Which themes there are."""
+
+    themes: tuple[Text, ...] = Field(default=(), description="names of the themes in use")
+    problems: tuple[Text, ...] = Field(
+        default=(), description="what is wrong in the prompts folder, with lines"
+    )
+
+
+class _Head(_Part):
+    schema_version: Literal[1] = Field(default=1, description="changes when a key changes its meaning")
+    boot_id: str = Field(description="another one at each start of the daemon")
+    pid: PositiveInt = Field(description="process id of the daemon")
+    sequence: PositiveInt = Field(description="counts the status writes of this boot, from 1, without gaps")
+    updated_at: str = Field(description="UTC, ISO 8601 with milliseconds; older than 5 s means stalled")
+    uptime_s: Seconds = Field(description="seconds since start, by the monotonic clock")
+
+
+class StatusBody(_Part):
+    """What the controller knows; the rest of the status follows from it."""
+
+    state: State = Field(description="what the machine is doing")
+    reason: Reason = Field(default=Reason(), description="why the state is what it is")
+    frame: FrameStatus | None = Field(
+        default=None, description="the newest shown frame, null before the first"
+    )
+    engine: EngineStatus = Field(default=EngineStatus(), description="who paints")
+    dream: DreamStatus = Field(default=DreamStatus(), description="what is dreamt")
+    display: DisplayStatus = Field(default=DisplayStatus(), description="how it is shown")
+    storage: StorageStatus = Field(default=StorageStatus(), description="what the disk holds")
+    prompts: PromptsStatus = Field(default=PromptsStatus(), description="which themes there are")
+    note: Text = Field(default="", description="one thing worth knowing about this run, for people")
+
+
+class _FlatKeys(_Part):
+    """What widgets written for earlier daemons parse; each follows from the keys above."""
+
+    frame_number: Count = Field(description="= frame.sequence, 0 before the first")
+    generation_time: Seconds = Field(description="= dream.keyframe_s in seconds, 0 before the first")
+    status: WidgetWord = Field(description="state and reason in one old word")
+    current_mode: str = Field(description="= dream.mode")
+    current_prompt: str = Field(description="= dream.prompt")
+    cache_size: Count = Field(description="= storage.frames")
+    cache_injections: Count = Field(description="memories folded back into the dream")
+    uptime_hours: NonNegativeFloat = Field(description="uptime_s in hours")
+    last_update: str = Field(description="= updated_at")
+    daemon_status: DaemonWord = Field(description="of this process")
+    comfyui_status: EngineWord = Field(description="of the engine, whichever it is")
+    controller_status: ControllerWord = Field(description="of the dream loop")
+    is_buffering: bool = Field(description="state is starting or buffering")
+    buffer_filled: Count = Field(description="frames ready to be shown, at the configured rate")
+    buffer_target: Count = Field(description="frames at which the engine may rest")
+    keyframes_generated: Count = Field(description="= dream.keyframes")
+    interpolations_generated: Count = Field(description="= dream.in_betweens")
+
+
+class Status(_FlatKeys, StatusBody, _Head):
+    """Everything that Dreamloop tells whoever watches, in one flat-topped JSON object."""
+
+
+def compose(
+    body: StatusBody, *, boot_id: str, pid: int, sequence: int, updated_at: datetime, uptime_s: float
+) -> Status:
+    """Puts head and flat keys to what the controller knows.
+
+    Every value was checked where its part was built, so this copies without checking (a few microseconds).
+    """
+    moment = utc_text(updated_at)
+    parts = {name: getattr(body, name) for name in StatusBody.model_fields}
+    return Status.model_construct(
+        schema_version=SCHEMA_VERSION,
+        boot_id=boot_id,
+        pid=pid,
+        sequence=sequence,
+        updated_at=moment,
+        uptime_s=round(uptime_s, 3),
+        **parts,
+        **_flat_keys(body, moment, uptime_s),
+    )
+
+
+def utc_text(moment: datetime) -> str:
+    """``2026-01-02T03:04:05.678Z``; a moment without a zone is taken as local time."""
+    return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
+
+
+def status_json_schema() -> dict[str, Any]:
+    """The published JSON Schema (draft 2020-12) of status.json."""
+    schema = Status.model_json_schema(mode="serialization")
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def _flat_keys(body: StatusBody, moment: str, uptime_s: float) -> dict[str, Any]:
+    dream, display, state = body.dream, body.display, body.state
+    return {
+        "frame_number": body.frame.sequence if body.frame else 0,
+        "generation_time": dream.keyframe_s or 0.0,
+        "status": widget_status(state, body.reason.code),
+        "current_mode": dream.mode,
+        "current_prompt": dream.prompt,
+        "cache_size": body.storage.frames,
+        "cache_injections": 0,  # there is no memory yet that could inject anything
+        "uptime_hours": round(uptime_s / 3600, 4),
+        "last_update": moment,
+        "daemon_status": state.value if state in (State.PAUSED, State.STOPPING) else "running",
+        "comfyui_status": _engine_word(state, body.engine),
+        "controller_status": _CONTROLLER.get(state, "running"),
+        "is_buffering": state in (State.STARTING, State.BUFFERING),
+        "buffer_filled": round(display.buffer_seconds * display.fps),
+        "buffer_target": round(display.buffer_target_seconds * display.fps),
+        "keyframes_generated": dream.keyframes,
+        "interpolations_generated": dream.in_betweens,
+    }
+
+
+def _engine_word(state: State, engine: EngineStatus) -> EngineWord:
+    if engine.reachable:
+        return "running"
+    return "starting" if state is State.STARTING else "unreachable"

@@ -1,0 +1,113 @@
+"""**StatusWriter**: the one writer of status/status.json."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from backend.errors import StorageError
+from backend.utils.file_ops import write_atomic
+from backend.utils.status_schema import Status, StatusBody, compose
+
+log = logging.getLogger(__name__)
+
+PERIOD_S = 1.0
+"""A status older than this is refreshed by tick(), even if nothing was shown."""
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class StatusWriter:
+    """Writes the status whole or not at all, from whichever thread has news.
+
+    A disk that refuses does not stop anything: the failure is counted, told in ``latest``, and the next
+    publish tries again.
+
+    Args:
+        path: The status file.
+        snapshot: What the controller knows now. Called under this writer's lock: it must not publish.
+        clock: Monotonic seconds.
+        wall: The time that is written into the file.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        snapshot: Callable[[], StatusBody],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], datetime] = _utc_now,
+    ) -> None:
+        self.path = path
+        self.boot_id = uuid.uuid4().hex
+        self.failures = 0
+        self.last_error: str | None = None
+        self._snapshot = snapshot
+        self._clock = clock
+        self._wall = wall
+        self._started = clock()
+        self._published = float("-inf")
+        self._writes = 0
+        self._latest: Status | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def latest(self) -> Status:
+        """The newest status, also where the disk refused it; made on the spot if there is none yet."""
+        with self._lock:
+            return self._latest or self._compose()
+
+    def publish(self) -> None:
+        """Write the status as it is now."""
+        with self._lock:
+            status = self._latest = self._compose()
+            self._published = self._clock()
+            try:
+                write_atomic(self.path, status.model_dump_json().encode() + b"\n")
+            except StorageError as error:
+                self._refused(error)
+            else:
+                self._writes += 1
+                self._written()
+
+    def tick(self) -> float:
+        """Publish if the last status is a second old; returns the seconds until the next is due."""
+        age_s = self._clock() - self._published
+        if age_s < PERIOD_S:
+            return PERIOD_S - age_s
+        self.publish()
+        return PERIOD_S
+
+    def _compose(self) -> Status:
+        body = self._snapshot()
+        if self.last_error is not None and body.storage.last_error is None:
+            storage = body.storage.model_copy(update={"last_error": self.last_error})
+            body = body.model_copy(update={"storage": storage})
+        return compose(
+            body,
+            boot_id=self.boot_id,
+            pid=os.getpid(),
+            sequence=self._writes + 1,
+            updated_at=self._wall(),
+            uptime_s=self._clock() - self._started,
+        )
+
+    def _refused(self, error: StorageError) -> None:
+        if self.last_error is None:
+            log.error("the status cannot be written: %s", error)
+        self.failures += 1
+        self.last_error = str(error)
+        self._latest = self._compose()
+
+    def _written(self) -> None:
+        if self.last_error is not None:
+            log.info("the status can be written again")
+            self.last_error = None
