@@ -1,0 +1,160 @@
+"""Is this a picture fit to be shown? Decodes it fully and refuses what is broken, black or flat.
+
+A VAE that overflowed in half precision paints black (NaN cast to 0) or one colour. A dark picture is not
+that: even a night has noise, gradients, many nearly black colours. So the judgement is by variety, never
+by brightness alone.
+"""
+
+from __future__ import annotations
+
+import io
+import zlib
+from dataclasses import dataclass
+from typing import Literal, TypeAlias, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from backend.errors import PictureRejected
+
+Format: TypeAlias = Literal["png", "jpeg", "webp"]
+
+# Statistics look at this many pixels at most, evenly spread: enough to tell 97 % from 99 %, and quick.
+_SAMPLE_PX = 10_000
+_BLACK_LEVEL = 6  # of 255: what a screen shows as black
+_MIN_STD_DEV = 0.8  # of 255: below, there is only rounding and compression noise
+_MIN_COLOURS = 8
+_MAX_SHARE = 0.97  # of the pixels in one exact colour
+_MIN_ENTROPY_BITS = 0.35  # of the brightness; 99 % of one value and 1 % of everything has 0.15
+
+_PNG_HEAD = b"\x89PNG\r\n\x1a\n"
+_PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
+_JPEG_END = b"\xff\xd9"
+
+
+@dataclass(frozen=True)
+class PictureFacts:
+    """What is known of a picture that passed: its size in pixels and the format of its bytes."""
+
+    width: int
+    height: int
+    format: Format
+
+
+def inspect_picture(data: bytes, *, max_pixels: int) -> PictureFacts:
+    """Looks at a picture as hard as a display would.
+
+    Args:
+        data: An encoded PNG, JPEG or WebP.
+        max_pixels: More are refused before anything is decoded.
+
+    Raises:
+        PictureRejected: With the reason "broken", "black" or "flat".
+    """
+    image = _decode(data, max_pixels)
+    _judge(_sample(image))
+    return PictureFacts(image.width, image.height, _format(image))
+
+
+def to_png(data: bytes) -> bytes:
+    """The same picture as a PNG, quickly rather than smally packed.
+
+    Raises:
+        PictureRejected: With the reason "broken".
+    """
+    image = _decode(data, max_pixels=Image.MAX_IMAGE_PIXELS or 2**27)
+    file = io.BytesIO()
+    image.convert("RGB").save(file, "PNG", compress_level=1)
+    return file.getvalue()
+
+
+def _decode(data: bytes, max_pixels: int) -> Image.Image:
+    try:
+        image = Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP"))
+        pixels = image.width * image.height
+        if pixels > max_pixels:
+            raise PictureRejected("broken", f"{image.width}x{image.height} is more than {max_pixels} pixels")
+        _check_whole(data, _format(image))
+        image.load()
+    except PictureRejected:
+        raise
+    except Exception as error:  # decoders raise whatever they like at broken bytes
+        raise PictureRejected("broken", f"{len(data)} bytes: {error or type(error).__name__}") from error
+    return image
+
+
+def _format(image: Image.Image) -> Format:
+    return cast("Format", (image.format or "").lower())
+
+
+def _check_whole(data: bytes, kind: Format) -> None:
+    """Pillow forgives a lost end and wrong checksums; a display's decoder may not."""
+    if kind == "png":
+        _check_png(data)
+    elif kind == "jpeg" and not data.endswith(_JPEG_END):
+        raise PictureRejected("broken", "the JPEG is cut off")
+    elif kind == "webp" and int.from_bytes(data[4:8], "little") + 8 != len(data):
+        raise PictureRejected("broken", "the WebP is cut off, or something follows it")
+
+
+def _check_png(data: bytes) -> None:
+    """Walks the chunks: length, type, body, CRC-32 (https://www.w3.org/TR/png-3/#5Chunk-layout)."""
+    if not data.endswith(_PNG_END):
+        raise PictureRejected("broken", "the PNG is cut off, or something follows it")
+    view = memoryview(data)
+    at = len(_PNG_HEAD)
+    while at < len(data):
+        end = at + 8 + int.from_bytes(view[at : at + 4], "big")
+        if end + 4 > len(data) or zlib.crc32(view[at + 4 : end]) != int.from_bytes(
+            view[end : end + 4], "big"
+        ):
+            raise PictureRejected("broken", f"a chunk of the PNG is damaged near byte {at}")
+        at = end + 4
+
+
+def _sample(image: Image.Image) -> NDArray[np.uint8]:
+    """Some of its pixels, exact and evenly spread: ``[n, 3]`` RGB."""
+    shrink = max(1.0, (image.width * image.height / _SAMPLE_PX) ** 0.5)
+    size = (max(1, round(image.width / shrink)), max(1, round(image.height / shrink)))
+    small = image.resize(size, Image.Resampling.NEAREST) if shrink > 1.0 else image
+    return np.asarray(small.convert("RGB")).reshape(-1, 3)
+
+
+def _judge(pixels: NDArray[np.uint8]) -> None:
+    brightest = int(pixels.max())
+    if brightest <= _BLACK_LEVEL:
+        raise PictureRejected("black", f"its brightest of {len(pixels)} sampled pixels is {brightest} of 255")
+    colours, counts = np.unique(_packed(pixels), return_counts=True)
+    commonest = int(colours[counts.argmax()])
+    share = float(counts.max()) / len(pixels)
+    if share > _MAX_SHARE:
+        raise PictureRejected(_hue_of(commonest), f"{share:.1%} of it is the one colour #{commonest:06x}")
+    if len(colours) < _MIN_COLOURS:
+        raise PictureRejected("flat", f"it has only {len(colours)} colours")
+    std_dev = float(pixels.std(axis=0, dtype=np.float32).max())
+    if std_dev < _MIN_STD_DEV:
+        raise PictureRejected("flat", f"its colours differ by only {std_dev:.2f} of 255")
+    entropy = _entropy_bits(pixels)
+    if entropy < _MIN_ENTROPY_BITS:
+        raise PictureRejected(_hue_of(commonest), f"it holds only {entropy:.2f} bits of brightness a pixel")
+
+
+def _packed(pixels: NDArray[np.uint8]) -> NDArray[np.uint32]:
+    """One number 0xRRGGBB a pixel."""
+    packed: NDArray[np.uint32] = pixels.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
+    return packed
+
+
+def _hue_of(colour: int) -> str:
+    return "black" if max(colour.to_bytes(3, "big")) <= _BLACK_LEVEL else "flat"
+
+
+def _entropy_bits(pixels: NDArray[np.uint8]) -> float:
+    """Shannon entropy of the strongest channel, in bits a pixel: a red picture is not empty."""
+    entropies = []
+    for channel in range(3):
+        counts = np.bincount(pixels[:, channel], minlength=256)
+        shares = counts[counts > 0] / len(pixels)
+        entropies.append(float(-(shares * np.log2(shares)).sum()))
+    return max(entropies)
