@@ -97,17 +97,24 @@ class EngineServer:
         return self.port
 
     async def stop(self, timeout_s: float = 5.0) -> bool:
-        """Interrupts what runs, closes everything; whether the worker ended in time."""
+        """Interrupts what runs and cuts all connections, without a word, as ComfyUI does when it ends.
+
+        Returns:
+            Whether the worker ended in time.
+        """
         self.core.queue.close()
-        self.abort_sockets()
         if self._runner is not None:
+            for site in list(self._runner.sites):
+                await site.stop()
+            self._cut_connections(self._runner)
             await self._runner.cleanup()
         return await asyncio.to_thread(self.core.worker.join, timeout_s)
 
-    def abort_sockets(self) -> None:
-        """Cuts all WebSockets without a closing handshake, as ComfyUI does when it ends."""
-        for connection in list(self.core.hub.open):
-            connection.abort()
+    @staticmethod
+    def _cut_connections(runner: web.AppRunner) -> None:
+        for handler in list(runner.server.connections) if runner.server is not None else []:
+            if isinstance(handler.transport, asyncio.Transport):
+                handler.transport.abort()
 
     def _app(self) -> web.Application:
         app = web.Application(client_max_size=MAX_UPLOAD_BYTES, middlewares=self._middlewares)  # type: ignore[arg-type]
@@ -131,7 +138,8 @@ class EngineServer:
         # Pictures are compressed already: deflating them again would cost more than the painting.
         socket = web.WebSocketResponse(compress=False)
         await socket.prepare(request)
-        connection = Connection(socket, request.query.get("clientId", "") or uuid.uuid4().hex)
+        client_id = request.query.get("clientId", "") or uuid.uuid4().hex
+        connection = Connection(socket, request.transport, client_id)
         self.core.hub.add(connection)
         writer = asyncio.create_task(connection.write_out())
         try:

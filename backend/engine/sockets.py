@@ -28,10 +28,13 @@ _PATIENCE_S = 20.0
 class Connection:
     """One open WebSocket with its own outbox, so that a client that does not read stops nobody else."""
 
-    def __init__(self, socket: web.WebSocketResponse, client_id: str) -> None:
+    def __init__(
+        self, socket: web.WebSocketResponse, transport: asyncio.Transport | None, client_id: str
+    ) -> None:
         self.client_id = client_id
         self.wants_origin = False
         self._socket = socket
+        self._transport = transport
         self._outbox: asyncio.Queue[str | bytes] = asyncio.Queue(_OUTBOX)
 
     def put(self, message: str | bytes) -> None:
@@ -54,10 +57,8 @@ class Connection:
 
     def abort(self) -> None:
         """Ends the connection at once, without a closing handshake."""
-        writer = getattr(self._socket, "_req", None)
-        transport = writer.transport if writer is not None else None
-        if transport is not None:
-            transport.abort()
+        if self._transport is not None:
+            self._transport.abort()
 
     async def write_out(self) -> None:
         """Sends what is queued until the connection ends."""
