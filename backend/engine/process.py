@@ -1,0 +1,206 @@
+"""The embedded engine as a child process: started, listened to, restarted, stopped, never orphaned."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+from backend.errors import EngineUnreachable
+
+_log = logging.getLogger(__name__)
+_child_log = logging.getLogger("dreamloop.engine")
+
+_PROGRAM = Path(__file__).resolve().parents[2] / "main.py"
+
+_BACKOFF_FIRST_S = 0.5
+_BACKOFF_LAST_S = 30.0
+_GOOD_RUN_S = 60.0
+"""A child that lived this long is restarted at once; others wait twice as long each time."""
+
+_LONGEST_LINE = 4096
+
+
+def engine_command(folder: Path) -> list[str]:
+    """How to start the engine as a program that dies with us."""
+    options = ["--port", "0", "--folder", str(folder), "--parent-watch"]
+    return [sys.executable, str(_PROGRAM), "engine", *options]
+
+
+@dataclass
+class _Child:
+    """One run of the program. ``port`` is set once it has announced itself."""
+
+    started_s: float
+    process: subprocess.Popen[bytes] | None = None
+    port: int | None = None
+    announced: threading.Event = field(default_factory=threading.Event)
+    gone: threading.Event = field(default_factory=threading.Event)
+
+
+class EngineProcess:
+    """Keeps one embedded engine running.
+
+    Each run has a keeper: a thread that starts the program, reads all it says until it ends, and ends with
+    it. Starting it there matters on Linux, where the child asks the kernel to die with the *thread* that
+    started it. Safe to use from several threads.
+
+    Args:
+        folder: Root of the engine's files.
+        command: What to start instead of ``main.py engine``; it must announce itself the same way, with
+            one line of JSON, ``{"port": ..., "pid": ...}``, and end when its standard input does.
+        clock: Monotonic seconds, for the back-off between restarts.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        command: Sequence[str] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._command = list(command or engine_command(folder))
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._child: _Child | None = None
+        self._backoff_s = 0.0
+        self._not_before_s = clock()
+        self._stopped = False
+
+    @property
+    def url(self) -> str | None:
+        """Where the engine answers; None while it does not run or has not announced itself."""
+        child = self._child
+        if child is None or child.gone.is_set() or child.port is None:
+            return None
+        return f"http://127.0.0.1:{child.port}"
+
+    @property
+    def pid(self) -> int | None:
+        """The running child's process id."""
+        child = self._child
+        return None if child is None or child.gone.is_set() or child.process is None else child.process.pid
+
+    def ensure_running(self, wait_s: float = 0.0) -> str:
+        """Starts the engine if it does not run and the back-off allows it; its URL.
+
+        Args:
+            wait_s: How long to wait for it to announce itself.
+
+        Raises:
+            EngineUnreachable: Not there yet; ask again later.
+        """
+        child = self._alive_or_started()
+        child.announced.wait(wait_s)
+        url = self.url
+        if url is None:
+            raise EngineUnreachable("the embedded engine", "it is starting")
+        return url
+
+    def stop(self, timeout_s: float = 5.0) -> None:
+        """Ends the engine for good: asks, waits half the time, then kills it with all its children."""
+        with self._lock:
+            self._stopped = True
+            child = self._child
+        if child is None or child.process is None:
+            return
+        if child.process.stdin is not None:
+            with contextlib.suppress(OSError):
+                child.process.stdin.close()
+        self._signal(child, signal.SIGTERM)
+        if not child.gone.wait(timeout_s / 2):
+            _log.warning("the embedded engine does not end: killing it")
+            self._signal(child, signal.SIGKILL)
+            child.gone.wait(timeout_s / 2)
+
+    def _alive_or_started(self) -> _Child:
+        with self._lock:
+            if self._stopped:
+                raise EngineUnreachable("the embedded engine", "it was stopped")
+            if self._child is not None and not self._child.gone.is_set():
+                return self._child
+            now_s = self._clock()
+            if self._child is not None:
+                self._back_off(now_s - self._child.started_s, now_s)
+                self._child = None
+            if now_s < self._not_before_s:
+                wait_s = self._not_before_s - now_s
+                raise EngineUnreachable(
+                    "the embedded engine", f"it ended and is started again in {wait_s:.1f} s"
+                )
+            self._child = self._start(now_s)
+            return self._child
+
+    def _back_off(self, lived_s: float, now_s: float) -> None:
+        """A child ended unasked: decides when the next one may start."""
+        longer_s = min(_BACKOFF_LAST_S, max(_BACKOFF_FIRST_S, 2 * self._backoff_s))
+        self._backoff_s = 0.0 if lived_s >= _GOOD_RUN_S else longer_s
+        self._not_before_s = now_s + self._backoff_s
+
+    def _start(self, now_s: float) -> _Child:
+        child = _Child(now_s)
+        threading.Thread(target=self._keep, args=(child,), name="engine-keeper", daemon=True).start()
+        return child
+
+    def _keep(self, child: _Child) -> None:
+        try:
+            with self._spawn() as process:
+                child.process = process
+                if process.stdout is not None:
+                    self._drain(process.stdout, child)
+        except Exception as error:  # noqa: BLE001 - the top of the thread: whatever it was, the child is gone
+            _log.error("the embedded engine could not be run: %s", error)
+        finally:
+            child.gone.set()
+            child.announced.set()
+        if child.process is not None and not self._stopped:
+            _log.warning("the embedded engine ended with status %s", child.process.returncode)
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            self._command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+    def _drain(self, output: IO[bytes], child: _Child) -> None:
+        """Reads to the end, so that the child never blocks on a full pipe; its lines become log records."""
+        while line := output.readline(_LONGEST_LINE):
+            text = line.decode(errors="replace").rstrip()
+            port = None if child.port is not None else announced_port(text)
+            if port is not None:
+                child.port = port
+                child.announced.set()
+            elif text:
+                _child_log.info("%s", text)
+
+    @staticmethod
+    def _signal(child: _Child, number: signal.Signals) -> None:
+        """To the child's whole process group, which is its own."""
+        if child.process is not None and child.process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(child.process.pid, number)
+
+
+def announced_port(line: str) -> int | None:
+    """The port in an announcement; None if the line is something else."""
+    if not line.startswith("{"):
+        return None
+    try:
+        told = json.loads(line)
+    except ValueError:
+        return None
+    port = told.get("port") if isinstance(told, dict) else None
+    return port if isinstance(port, int) and 0 < port < 65536 else None
