@@ -1,0 +1,163 @@
+"""What was heard of one posting of a graph. A job has one if all goes well; each has its own id."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from backend.core.comfyui_answers import HistoryEntry
+from backend.core.comfyui_messages import (
+    Event,
+    Executed,
+    Executing,
+    ExecutionError,
+    ExecutionInterrupted,
+    ExecutionStart,
+    ExecutionSuccess,
+    PictureArrived,
+    Progress,
+)
+from backend.core.jobs import FileRef, Finished, Graph, Picture
+
+SENDER = "SaveImageWebsocket"
+PREVIEWER = "PreviewImage"
+SAVERS = frozenset({"SaveLatent", "SaveImage", PREVIEWER})
+
+
+@dataclass
+class Attempt:
+    """One posting, and what came of it.
+
+    Attributes:
+        graph: As the caller gave it.
+        expected: How many pictures are to come from its SaveImageWebsocket nodes.
+        connection: The socket it was posted for; None where none was listening. Its SaveImageWebsocket
+            nodes were then posted as PreviewImage, whose pictures wait on the server.
+        answered: Whether the POST has been answered, or is known to have been given up.
+        heard_at: When the socket last spoke of it.
+        asked_at: When /history was last asked.
+        queue_asked_at: When /queue was last asked.
+        missed_at: When it was first found neither in the history nor in the queue; None once it was found.
+        over: The socket said that the prompt has ended.
+    """
+
+    prompt_id: str
+    graph: Graph
+    expected: int
+    connection: int | None
+    heard_at: float
+    answered: bool = False
+    asked_at: float = float("-inf")
+    queue_asked_at: float = float("-inf")
+    missed_at: float | None = None
+    started: bool = False
+    succeeded: bool = False
+    interrupted: bool = False
+    over: bool = False
+    error: ExecutionError | None = None
+    node: str | None = None
+    progress: float = 0.0
+    engine_s: float = 0.0
+    executed: list[str] = field(default_factory=list)
+    pictures: list[Picture] = field(default_factory=list)
+    files: dict[str, tuple[FileRef, ...]] = field(default_factory=dict)
+    _started_ms: float | None = None
+
+    @property
+    def by_preview(self) -> bool:
+        """Whether its pictures are to be fetched instead of heard."""
+        return self.connection is None
+
+    @property
+    def senders(self) -> frozenset[str]:
+        """Ids of the nodes whose pictures we are after."""
+        return frozenset(node for node, spec in self.graph.items() if spec["class_type"] == SENDER)
+
+    @property
+    def previews(self) -> tuple[tuple[str, FileRef], ...]:
+        """The files that stand for pictures, with their nodes, in batch order."""
+        if not self.by_preview:
+            return ()
+        return tuple((node, file) for node in sorted(self.senders) for file in self.files.get(node, ()))
+
+    @property
+    def whole(self) -> bool:
+        """Whether everything that a success is to bring is in hand."""
+        savers = (node for node, spec in self.graph.items() if spec["class_type"] in SAVERS)
+        return self.has_pictures and all(node in self.files for node in savers)
+
+    @property
+    def has_pictures(self) -> bool:
+        """Whether all pictures are in hand."""
+        return len(self.pictures) >= self.expected
+
+    def posted_graph(self) -> Graph:
+        """The graph as it goes to the server."""
+        if not self.by_preview:
+            return self.graph
+        return {
+            node: {**spec, "class_type": PREVIEWER} if node in self.senders else spec
+            for node, spec in self.graph.items()
+        }
+
+    def hear(self, event: Event, now: float) -> None:
+        """Takes in an event that names this prompt."""
+        self.heard_at = now
+        match event:
+            case ExecutionStart():
+                self.started, self._started_ms = True, event.timestamp_ms
+            case Executing(node=None):
+                self.over = True
+            case Executing(node=str() as node):
+                self.started, self.node, self.progress = True, node, 0.0
+                self.executed.append(node)
+            case Progress():
+                self.progress = min(1.0, event.value / event.maximum) if event.maximum > 0 else 0.0
+            case Executed():
+                self.files[event.node] = event.files
+            case PictureArrived():
+                self._picture(event)
+            case ExecutionSuccess():
+                self.succeeded = True
+                self._stop(event.timestamp_ms)
+            case ExecutionError():
+                self.error = event
+            case ExecutionInterrupted():
+                self.interrupted = True
+            case _:
+                pass
+
+    def read(self, entry: HistoryEntry) -> None:
+        """Takes in a success in the history, which knows the files but not the pictures."""
+        self.succeeded = True
+        self.engine_s = entry.engine_s
+        self.files.update(entry.files)
+        if not self.executed:
+            self.executed = [node for node in self._needed() if node not in entry.cached]
+
+    def finish(self) -> Finished:
+        """The end of a success."""
+        hidden = self.senders if self.by_preview else frozenset()
+        files = {node: files for node, files in self.files.items() if node not in hidden}
+        return Finished(self.prompt_id, tuple(self.pictures), files, tuple(self.executed), self.engine_s)
+
+    def _picture(self, event: PictureArrived) -> None:
+        # Latent previews of a sampler come the same way; only the senders' pictures are ours.
+        node = self.node if event.node_id is None else event.node_id
+        if node in self.senders and not (event.node_id is None and event.format != "png"):
+            self.pictures.append(Picture(event.data, event.format, node))
+
+    def _stop(self, timestamp_ms: float | None) -> None:
+        if timestamp_ms is not None and self._started_ms is not None:
+            self.engine_s = max(0.0, (timestamp_ms - self._started_ms) / 1000)
+
+    def _needed(self) -> list[str]:
+        """The nodes that an output hangs on, which are those that run unless they are cached."""
+        outputs = [n for n, spec in self.graph.items() if spec["class_type"] in SAVERS | {SENDER}]
+        needed: set[str] = set()
+        while outputs:
+            node = outputs.pop()
+            if node not in needed and node in self.graph:
+                needed.add(node)
+                links = self.graph[node]["inputs"].values()
+                outputs.extend(str(link[0]) for link in links if isinstance(link, list) and len(link) == 2)
+        return [node for node in self.graph if node in needed]

@@ -1,0 +1,336 @@
+"""**ComfyUIClient**: HTTP and one WebSocket; jobs are futures.
+
+Two threads work for it. The listener reads the socket and hands on what it says; the settler asks the
+server about jobs without news, fetches what the socket did not bring, and posts again what was lost. What
+is to be done is decided by :class:`JobTracker`, which touches neither.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from backend.core.attempt import Attempt
+from backend.core.comfyui_answers import HistoryEntry, QueueState, SystemStats
+from backend.core.comfyui_http import AnswerLost, ComfyHttp, HttpLimits
+from backend.core.comfyui_messages import Event, FeatureFlags
+from backend.core.comfyui_server import ComfyServer
+from backend.core.comfyui_socket import SocketListener, SocketTimes
+from backend.core.hearing import Connection, Hearing
+from backend.core.job_tracker import JobTracker, Patience
+from backend.core.jobs import (
+    Failed,
+    FailureKind,
+    FileRef,
+    Finished,
+    Graph,
+    Interrupted,
+    Job,
+    JobEnd,
+    Picture,
+)
+from backend.core.settler import Settler, tell_ended
+from backend.core.wire import Wire
+from backend.errors import EngineError, EngineUnreachable
+
+__all__ = [
+    "ComfyUIClient",
+    "Connection",
+    "Failed",
+    "FailureKind",
+    "FileRef",
+    "Finished",
+    "Graph",
+    "HistoryEntry",
+    "HttpLimits",
+    "Interrupted",
+    "Job",
+    "JobEnd",
+    "Patience",
+    "Picture",
+    "QueueState",
+    "SocketTimes",
+    "SystemStats",
+]
+
+log = logging.getLogger(__name__)
+
+_SOCKET_WAIT_S = 1.0
+_CLOSE_S = 2.0
+
+
+class ComfyUIClient:
+    """A client of one ComfyUI server. Thread-safe.
+
+    Only prompts of its own are ever touched: never a whole queue, never an interrupt without an id.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        limits: HttpLimits | None = None,
+        *,
+        patience: Patience | None = None,
+        times: SocketTimes | None = None,
+        connect: Callable[[str, float], Wire] | None = None,
+        new_id: Callable[[], str] = lambda: str(uuid.uuid4()),
+        clock: Callable[[], float] = time.monotonic,
+        rng: random.Random | None = None,
+    ) -> None:
+        """Does nothing yet; the server need not be there.
+
+        Args:
+            url: ``http://host:port``.
+            limits: Deadlines and byte caps of HTTP calls.
+            patience: When jobs are looked up, and when they are lost.
+            times: Intervals of the socket.
+            connect: Opens a WebSocket; for tests.
+            new_id: Gives prompt ids; must be canonical lower-case UUIDs for a real server.
+            clock: Monotonic seconds.
+            rng: For the jitter of reconnects.
+        """
+        self._clock = clock
+        self._lock = threading.Condition()
+        self._hearing = Hearing()
+        self._tracker = JobTracker(new_id, patience)
+        self._server = ComfyServer(url, ComfyHttp(limits or HttpLimits(), clock=clock), self._was_reachable)
+        self._settler = Settler(self._server, self._tracker, self._lock, self._post, clock=clock)
+        self._listener = SocketListener(
+            lambda: self.url, self, connect=connect, times=times, clock=clock, rng=rng
+        )
+        self._state: tuple[bool, str] = (False, "closed")
+        self._state_since = clock()
+        self._failed_connects = 0
+        self._waited_in_vain = False
+        self._closed = False
+
+    @property
+    def url(self) -> str:
+        """Where the server is."""
+        return self._server.url
+
+    @property
+    def reposts(self) -> int:
+        """How many graphs had to be posted again so far."""
+        return self._tracker.reposts
+
+    @property
+    def connection(self) -> Connection:
+        """How we stand with the server."""
+        with self._lock:
+            self._note_state()
+            reachable, _ = self._state
+            return Connection(reachable, self._hearing.state, self._clock() - self._state_since)
+
+    def start(self) -> None:
+        """Starts the listener and the settler."""
+        self._listener.start()
+        self._settler.start()
+
+    def close(self) -> None:
+        """Takes our jobs from the server, ends them as Failed(CLOSED), and stops the threads."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            prompt_ids = self._tracker.close()
+        self._tell_ended()
+        self._settler.close(_CLOSE_S)
+        self._listener.close(_CLOSE_S)
+        try:
+            self._server.take_back(prompt_ids)
+        except EngineError as error:
+            log.debug("our jobs stay on the server: %s", error)
+
+    def move_to(self, url: str) -> None:
+        """Goes on with a server at another address; jobs that the old one has not ended are posted there."""
+        if url.rstrip("/") != self.url:
+            self._server.url = url.rstrip("/")
+            self._listener.kick(anew=True)
+
+    def submit(self, graph: Graph, *, deadline_s: float, pictures: int = 0) -> Job:
+        """Posts a graph.
+
+        Args:
+            graph: In API format; must not be changed afterwards.
+            deadline_s: After this the job is cancelled and ends as Failed(DEADLINE).
+            pictures: How many pictures its SaveImageWebsocket nodes will send.
+
+        Raises:
+            EngineUnreachable: Nobody answers; the job does not exist.
+            GraphRejected: The server refuses the graph, or a part of it.
+            EngineAnswerError: What answers is no ComfyUI.
+        """
+        self._await_socket()
+        with self._lock:
+            if self._closed:
+                raise EngineUnreachable(self.url, "the client is closed")
+            now = self._clock()
+            job, attempt = self._tracker.add(graph, pictures, now + deadline_s, now)
+        try:
+            self._post(attempt)
+        except EngineError:
+            with self._lock:
+                self._tracker.remove(attempt)
+            raise
+        return job
+
+    def cancel(self, job: Job) -> None:
+        """Ends a job of ours as Interrupted, and takes it from the server, in time if it does not answer."""
+        with self._lock:
+            prompt_id = self._tracker.cancel(job)
+        self._tell_ended()
+        if prompt_id is None:
+            return
+        try:
+            self._server.take_back([prompt_id])
+        except EngineError:
+            with self._lock:
+                self._tracker.cancel_later(prompt_id)
+                self._lock.notify_all()
+
+    def upload(
+        self, data: bytes, filename: str, *, subfolder: str = "", type: str = "temp", overwrite: bool = True
+    ) -> FileRef:
+        """Puts a file on the server; returns its name there, which may be another.
+
+        Raises:
+            EngineUnreachable: No answer.
+            EngineAnswerError: The server refuses it.
+        """
+        return self._server.upload(data, FileRef(filename, subfolder, type), overwrite=overwrite)
+
+    def download(self, ref: FileRef) -> bytes:
+        """The bytes of a file on the server.
+
+        Raises:
+            EngineUnreachable: No answer.
+            EngineAnswerError: No such file, or more than a file may have.
+        """
+        return self._server.download(ref)
+
+    def queue(self) -> QueueState:
+        """The prompts in the server's queue; raises EngineError."""
+        return self._server.queue()
+
+    def history(self, prompt_id: str) -> HistoryEntry | None:
+        """How a prompt ended; None while it has not, or if it is unknown. Raises EngineError."""
+        return self._server.history(prompt_id)
+
+    def system_stats(self) -> SystemStats:
+        """What the server says of itself; raises EngineError."""
+        return self._server.system_stats()
+
+    def object_info(self, node_class: str | None = None) -> dict[str, Any]:
+        """The definitions of all node classes, or of one (``{}`` if there is none); raises EngineError."""
+        return self._server.object_info(node_class)
+
+    def models(self, folder: str) -> tuple[str, ...]:
+        """The models in a folder, e.g. ``checkpoints``; none if there is no folder. Raises EngineError."""
+        return self._server.models(folder)
+
+    def free(self, *, unload_models: bool = True, free_memory: bool = False) -> None:
+        """Asks the server to free memory; ``free_memory`` drops its node cache, too. Raises EngineError."""
+        self._server.free(unload_models=unload_models, free_memory=free_memory)
+
+    def forget(self, prompt_id: str) -> None:
+        """Takes a prompt of ours from the server's history; raises EngineError."""
+        self._server.forget([prompt_id])
+
+    def opened(self, client_id: str) -> None:
+        """The listener has a new connection."""
+        with self._lock:
+            self._hearing.opened(client_id, self._clock())
+            self._tracker.reachable = True
+            self._waited_in_vain = False
+            self._socket_changed()
+
+    def closed(self, reason: str, *, nobody: bool) -> None:
+        """The listener's connection is gone, or could not be made."""
+        log.debug("socket: %s", reason)
+        with self._lock:
+            self._failed_connects += 1
+            if nobody:
+                self._tracker.reachable = False
+            self._hearing.closed()
+            self._socket_changed()
+
+    def heard(self, event: Event) -> None:
+        """The listener heard something."""
+        with self._lock:
+            self._hearing.message()
+            if isinstance(event, FeatureFlags):
+                self._hearing.named_pictures = event.preview_metadata
+            self._tracker.hear(event, self._clock(), named_pictures=self._hearing.named_pictures)
+            if self._tracker.listening != self._hearing.listening:
+                self._socket_changed()
+            elif self._tracker.wake_at() <= self._clock():
+                self._lock.notify_all()
+        self._tell_ended()
+
+    def tick(self) -> bool:
+        """The listener asks whether it should connect anew."""
+        with self._lock:
+            now = self._clock()
+            anew = self._hearing.tick(now)
+            if self._tracker.listening != self._hearing.listening:
+                self._socket_changed()
+            self._tracker.expire(now)
+        self._tell_ended()
+        return anew
+
+    def _post(self, attempt: Attempt) -> None:
+        """POST /prompt; raises EngineError unless the server has, or may have, taken it."""
+        heard_before = self._hearing.heard
+        try:
+            self._server.post(attempt, self._hearing.client_id or str(uuid.uuid4()))
+        except AnswerLost as error:
+            log.info("the answer to a POST is lost, looking for %s: %s", attempt.prompt_id, error)
+        with self._lock:
+            now = self._clock()
+            self._hearing.posted(heard_before, now)
+            self._tracker.answered(attempt, now)
+            self._lock.notify_all()
+
+    def _await_socket(self) -> None:
+        """Listens before posting, if that can be had without much delay."""
+        with self._lock:
+            if self._hearing.settled or self._waited_in_vain or self._closed:
+                return
+            failed = self._failed_connects
+            self._listener.kick()
+            self._lock.wait_for(
+                lambda: self._hearing.settled or self._failed_connects > failed or self._closed,
+                _SOCKET_WAIT_S,
+            )
+            self._waited_in_vain = not self._hearing.settled
+
+    def _was_reachable(self, reachable: bool) -> None:
+        """Every call reports whether it was answered."""
+        with self._lock:
+            came_back = reachable and not self._tracker.reachable
+            if reachable:
+                self._tracker.answer_came()
+            self._tracker.reachable = reachable
+            self._note_state()
+        if came_back:
+            self._waited_in_vain = False
+            self._listener.kick()
+
+    def _socket_changed(self) -> None:
+        self._tracker.listening = self._hearing.listening
+        self._note_state()
+        self._lock.notify_all()
+
+    def _note_state(self) -> None:
+        state = (self._tracker.reachable, self._hearing.state)
+        if state != self._state:
+            self._state, self._state_since = state, self._clock()
+
+    def _tell_ended(self) -> None:
+        tell_ended(self._tracker, self._lock)

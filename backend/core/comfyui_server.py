@@ -1,0 +1,180 @@
+"""ComfyUI's endpoints as functions: typed facts in, typed facts out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from http import HTTPStatus
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+from backend.core.attempt import Attempt
+from backend.core.comfyui_answers import (
+    HistoryEntry,
+    QueueState,
+    SystemStats,
+    history_entry,
+    queue_state,
+    rejection,
+    system_stats,
+)
+from backend.core.comfyui_http import Answer, ComfyHttp
+from backend.core.comfyui_messages import image_format
+from backend.core.jobs import FileRef, Picture
+from backend.errors import EngineAnswerError, EngineUnreachable
+
+T = TypeVar("T")
+
+_TAKE_BACK_S = 2.0
+_DOWNLOADS = 3
+_PNG_END = b"IEND\xaeB`\x82"
+_JPEG_END = b"\xff\xd9"
+
+
+class ComfyServer:
+    """One server's endpoints. Thread-safe. All methods raise EngineUnreachable and EngineAnswerError."""
+
+    def __init__(self, url: str, http: ComfyHttp, report: Callable[[bool], None]) -> None:
+        """Takes a URL and an HTTP client.
+
+        Args:
+            url: ``http://host:port``.
+            http: Makes the calls.
+            report: Told after each call whether the server answered at all.
+        """
+        self.url = url.rstrip("/")
+        self._http = http
+        self._report = report
+
+    def post(self, attempt: Attempt, client_id: str) -> None:
+        """POST /prompt under the attempt's own id; raises GraphRejected, too."""
+        body = {
+            "prompt": attempt.posted_graph(),
+            "client_id": client_id,
+            "prompt_id": attempt.prompt_id,
+        }
+        answer = self._call(lambda: self._http.post(f"{self.url}/prompt", body))
+        if answer.status == HTTPStatus.BAD_REQUEST:
+            raise rejection(answer.json())
+        accepted = answer.require_ok().json()
+        if not isinstance(accepted, Mapping):
+            raise EngineAnswerError(answer.url, "a POST answered with no object")
+        if accepted.get("node_errors"):
+            # The valid branches would run all the same: half a result is none.
+            self.take_back([attempt.prompt_id])
+            raise rejection(accepted)
+
+    def take_back(self, prompt_ids: Sequence[str]) -> None:
+        """Takes prompts from the queue, and interrupts the one that runs, if it is among them."""
+        if not prompt_ids:
+            return
+        self._small_post("/queue", {"delete": list(prompt_ids)}, _TAKE_BACK_S)
+        for prompt_id in self.queue(within_s=_TAKE_BACK_S).running:
+            if prompt_id in prompt_ids:
+                self._small_post("/interrupt", {"prompt_id": prompt_id}, _TAKE_BACK_S)
+
+    def queue(self, *, within_s: float | None = None) -> QueueState:
+        """The prompts of all clients."""
+        return self._parsed(queue_state, "/queue", within_s=within_s)
+
+    def history(self, prompt_id: str) -> HistoryEntry | None:
+        """How a prompt ended, or None."""
+        return self._parsed(
+            lambda body: history_entry(body, prompt_id), f"/history/{quote(prompt_id, safe='')}"
+        )
+
+    def forget(self, prompt_ids: Sequence[str]) -> None:
+        """Takes prompts from the history."""
+        self._small_post("/history", {"delete": list(prompt_ids)})
+
+    def system_stats(self) -> SystemStats:
+        """What the server says of itself."""
+        return self._parsed(system_stats, "/system_stats")
+
+    def object_info(self, node_class: str | None) -> dict[str, Any]:
+        """Definitions of node classes."""
+        path = "/object_info" if node_class is None else f"/object_info/{quote(node_class, safe='')}"
+        return self._parsed(_object, path, large=True)
+
+    def models(self, folder: str) -> tuple[str, ...]:
+        """File names in a model folder."""
+        answer = self._get(f"/models/{quote(folder, safe='')}")
+        if answer.status == HTTPStatus.NOT_FOUND:
+            return ()
+        names = answer.require_ok().json()
+        if not isinstance(names, list):
+            raise EngineAnswerError(answer.url, "a model folder that is no list")
+        return tuple(str(name) for name in names)
+
+    def free(self, *, unload_models: bool, free_memory: bool) -> None:
+        """Asks for memory back."""
+        self._small_post("/free", {"unload_models": unload_models, "free_memory": free_memory})
+
+    def upload(self, data: bytes, ref: FileRef, *, overwrite: bool) -> FileRef:
+        """Puts a file into the folder ``ref.type``."""
+        fields = {"type": ref.type, "subfolder": ref.subfolder, "overwrite": "true" if overwrite else "false"}
+        url = f"{self.url}/upload/image"
+        answer = self._call(lambda: self._http.upload(url, data, ref.filename, fields)).require_ok()
+        stored = answer.json()
+        if not isinstance(stored, Mapping) or not isinstance(stored.get("name"), str):
+            raise EngineAnswerError(answer.url, "an upload without a name")
+        return FileRef(
+            stored["name"], str(stored.get("subfolder") or ""), str(stored.get("type") or ref.type)
+        )
+
+    def download(self, ref: FileRef) -> bytes:
+        """The bytes of a file."""
+        params = {"filename": ref.filename, "type": ref.type, "subfolder": ref.subfolder}
+        return self._get("/view", params, large=True).require_ok().body
+
+    def picture(self, ref: FileRef, node_id: str) -> Picture:
+        """A picture file, fetched again if it comes cut off."""
+        for _ in range(_DOWNLOADS):
+            data = self.download(ref)
+            kind = image_format(data)
+            if kind is not None and _is_whole(data, kind):
+                return Picture(data, kind, node_id)
+        raise EngineAnswerError(self.url, f"{ref.annotated} is not a whole picture")
+
+    def _parsed(
+        self, parse: Callable[[Any], T], path: str, *, large: bool = False, within_s: float | None = None
+    ) -> T:
+        answer = self._get(path, large=large, within_s=within_s).require_ok()
+        try:
+            return parse(answer.json())
+        except ValueError as error:
+            raise EngineAnswerError(answer.url, str(error)) from None
+
+    def _get(
+        self,
+        path: str,
+        params: Mapping[str, str] | None = None,
+        *,
+        large: bool = False,
+        within_s: float | None = None,
+    ) -> Answer:
+        url = self.url + path
+        return self._call(lambda: self._http.get(url, params, large=large, within_s=within_s))
+
+    def _small_post(self, path: str, body: object, within_s: float | None = None) -> None:
+        url = self.url + path
+        self._call(lambda: self._http.post(url, body, within_s=within_s)).require_ok()
+
+    def _call(self, call: Callable[[], Answer]) -> Answer:
+        try:
+            answer = call()
+        except EngineUnreachable:
+            self._report(False)
+            raise
+        self._report(True)
+        return answer
+
+
+def _object(body: object) -> dict[str, Any]:
+    if not isinstance(body, dict):
+        raise ValueError("node definitions that are no object")
+    return body
+
+
+def _is_whole(data: bytes, kind: str) -> bool:
+    tail = data[-16:]
+    return {"png": _PNG_END in tail, "jpeg": _JPEG_END in tail}.get(kind, True)

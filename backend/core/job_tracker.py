@@ -1,0 +1,369 @@
+"""Decides what becomes of each job, without touching the network.
+
+In go the socket's events, the answers to our questions and clock readings; out come what to do next and the
+jobs that have ended. The socket is only a hint and the history is the truth: a job without news is looked
+up, one that is nowhere to be found twice over is lost and posted again, and so is one that succeeded while
+its pictures went by on a socket that was not heard. Nothing goes on beyond a job's deadline.
+
+Not thread-safe: the client holds its lock around every call.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import TypeAlias
+
+from backend.core.attempt import Attempt
+from backend.core.comfyui_answers import HistoryEntry, Outcome
+from backend.core.comfyui_messages import Event, Executing, ExecutionError, PictureArrived
+from backend.core.jobs import Failed, FailureKind, FileRef, Graph, Interrupted, Job, JobEnd, Picture
+
+_MAX_CANCELS = 64
+_MEMORY_WORDS = ("out of memory", "outofmemory", "not enough memory", "allocate")
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long to wait for what, in seconds.
+
+    Attributes:
+        poll_s: Without news on a good socket, the history is asked this often.
+        deaf_poll_s: The same while nothing can be heard: it bounds how long an end goes unnoticed.
+        success_s: From ``execution_success`` to asking, should the end marker not come (it takes a few ms).
+        miss_gap_s: Between two looks into the queue, and so between the two misses that make a job lost.
+        grace_s: How long pictures may still be on their way after the history tells of a success.
+        retry_s: First wait after a call without an answer; doubles up to ``retry_max_s``.
+    """
+
+    poll_s: float = 1.0
+    deaf_poll_s: float = 0.1
+    success_s: float = 0.25
+    miss_gap_s: float = 1.0
+    grace_s: float = 1.0
+    retry_s: float = 0.5
+    retry_max_s: float = 4.0
+
+
+@dataclass(frozen=True)
+class LookUp:
+    """Ask for the prompt's history and, if that is empty and ``queue_too``, whether it is in the queue."""
+
+    prompt_id: str
+    queue_too: bool
+
+
+@dataclass(frozen=True)
+class Fetch:
+    """Get the pictures that a PreviewImage node left on the server."""
+
+    prompt_id: str
+    files: tuple[tuple[str, FileRef], ...]
+
+
+@dataclass(frozen=True)
+class PostAgain:
+    """Post ``attempt``, which stands for the prompt ``instead_of``."""
+
+    attempt: Attempt
+    instead_of: str
+
+
+@dataclass(frozen=True)
+class Cancel:
+    """Take a prompt of ours from the server; nobody waits for it any more."""
+
+    prompt_id: str
+
+
+Action: TypeAlias = LookUp | Fetch | PostAgain | Cancel
+
+
+class _Step(Enum):
+    WATCH = "watch"
+    FETCH = "fetch"
+    POST_AGAIN = "post_again"
+
+
+@dataclass
+class _Tracked:
+    job: Job
+    attempt: Attempt
+    deadline_at: float
+    step: _Step = _Step.WATCH
+    instead_of: str = ""
+    losses_left: int = 1
+    interrupts_left: int = 1
+    silences_left: int = 2
+
+
+class JobTracker:
+    """All jobs that have not ended, in the order in which they were submitted."""
+
+    def __init__(self, new_id: Callable[[], str], patience: Patience | None = None) -> None:
+        self._new_id = new_id
+        self._patience = patience or Patience()
+        self._jobs: OrderedDict[str, _Tracked] = OrderedDict()
+        self._cancels: deque[str] = deque(maxlen=_MAX_CANCELS)
+        self._ended: list[tuple[Job, JobEnd]] = []
+        self._speaker: str | None = None
+        self._retry_at = float("-inf")
+        self._retry_s = self._patience.retry_s
+        self.listening: int | None = None
+        """The number of the connection that is heard, or None."""
+        self.reachable = False
+        """Whether the last call was answered."""
+        self.reposts = 0
+
+    def add(self, graph: Graph, pictures: int, deadline_at: float, now: float) -> tuple[Job, Attempt]:
+        """A new job, not yet posted."""
+        attempt = Attempt(self._new_id(), graph, pictures, self.listening, now)
+        job = Job(attempt.prompt_id)
+        self._jobs[attempt.prompt_id] = _Tracked(job, attempt, deadline_at)
+        return job, attempt
+
+    def remove(self, attempt: Attempt) -> None:
+        """Forgets a job whose first POST was refused; its caller gets the error."""
+        self._jobs.pop(attempt.prompt_id, None)
+
+    def answered(self, attempt: Attempt, now: float) -> None:
+        """The POST was answered, or its answer is lost and the server may have taken it."""
+        attempt.answered = True
+        attempt.heard_at = max(attempt.heard_at, now)
+
+    def cancel(self, job: Job) -> str | None:
+        """Ends a job as Interrupted; returns the prompt to take from the server."""
+        tracked = self._jobs.get(job.prompt_id)
+        if tracked is None or tracked.job is not job:
+            return None
+        self._end(tracked, Interrupted(job.prompt_id))
+        return job.prompt_id
+
+    def cancel_later(self, prompt_id: str) -> None:
+        """Remembers a prompt that could not be taken from the server."""
+        self._cancels.append(prompt_id)
+
+    def close(self) -> list[str]:
+        """Ends everything; returns the prompts to take from the server."""
+        ids = [*self._cancels, *self._jobs]
+        for tracked in list(self._jobs.values()):
+            end = Failed(tracked.job.prompt_id, FailureKind.CLOSED, "the client was closed")
+            self._end(tracked, end)
+        self._cancels.clear()
+        return ids
+
+    def take_ended(self) -> list[tuple[Job, JobEnd]]:
+        """The jobs that have ended since the last call; to be told without the lock."""
+        ended, self._ended = self._ended, []
+        return ended
+
+    def hear(self, event: Event, now: float, *, named_pictures: bool = False) -> None:
+        """Takes in an event; ``named_pictures`` says that our own pictures carry their prompt's id."""
+        prompt_id = getattr(event, "prompt_id", None)
+        if isinstance(event, PictureArrived) and prompt_id is None:
+            # Pictures of prompts without a client id are sent to everybody.
+            prompt_id = None if named_pictures else self._speaker
+        elif prompt_id is not None:
+            self._speaker = prompt_id
+        tracked = self._jobs.get(prompt_id or "")
+        if tracked is None:
+            return
+        tracked.attempt.hear(event, now)
+        tracked.job.started = tracked.attempt.started
+        tracked.job.progress = tracked.attempt.progress
+        if isinstance(event, Executing) and event.node is None:
+            self._over(tracked)
+
+    def _over(self, tracked: _Tracked) -> None:
+        attempt = tracked.attempt
+        if attempt.interrupted:
+            self._interrupted(tracked)
+        elif attempt.error is not None:
+            self._end(tracked, _failed(attempt.prompt_id, attempt.error))
+        elif attempt.succeeded and attempt.whole:
+            self._end(tracked, attempt.finish())
+        else:
+            attempt.asked_at = float("-inf")
+
+    def next_action(self, now: float) -> Action | None:
+        """What to do now; None where nothing is due."""
+        self.expire(now)
+        if now < self._retry_at:
+            return None
+        if self._cancels:
+            return Cancel(self._cancels.popleft())
+        for tracked in self._jobs.values():
+            if self._due_at(tracked) <= now:
+                return self._action(tracked, now)
+        return None
+
+    def expire(self, now: float) -> None:
+        """Ends the jobs whose deadline has passed."""
+        for tracked in list(self._jobs.values()):
+            if now >= tracked.deadline_at:
+                self._expire(tracked)
+
+    def wake_at(self) -> float:
+        """When next_action() should next be asked, by the same clock."""
+        soonest = min((self._due_at(tracked) for tracked in self._jobs.values()), default=float("inf"))
+        due = max(self._retry_at, float("-inf") if self._cancels else soonest)
+        return min([due, *(tracked.deadline_at for tracked in self._jobs.values())])
+
+    def _due_at(self, tracked: _Tracked) -> float:
+        attempt, patience = tracked.attempt, self._patience
+        if not attempt.answered:
+            return float("inf")
+        if tracked.step is not _Step.WATCH:
+            return float("-inf")
+        if attempt.over:
+            return attempt.asked_at + patience.deaf_poll_s
+        newest = max(attempt.heard_at, attempt.asked_at)
+        if attempt.succeeded:
+            return newest + patience.success_s
+        # The server works in order, so only the first of several can be the next to end.
+        unheard_first = not self.hears(attempt) and attempt.prompt_id == next(iter(self._jobs))
+        return newest + (patience.deaf_poll_s if unheard_first else patience.poll_s)
+
+    def hears(self, attempt: Attempt) -> bool:
+        """Whether the socket that the attempt was posted for is heard."""
+        return attempt.connection is not None and attempt.connection == self.listening
+
+    def _action(self, tracked: _Tracked, now: float) -> Action:
+        attempt = tracked.attempt
+        if tracked.step is _Step.FETCH:
+            return Fetch(attempt.prompt_id, attempt.previews)
+        if tracked.step is _Step.POST_AGAIN:
+            return PostAgain(self._renew(tracked, now), tracked.instead_of)
+        attempt.asked_at = now
+        queue_too = now - attempt.queue_asked_at >= self._patience.miss_gap_s
+        if queue_too:
+            attempt.queue_asked_at = now
+        return LookUp(attempt.prompt_id, queue_too)
+
+    def _renew(self, tracked: _Tracked, now: float) -> Attempt:
+        old = tracked.attempt
+        del self._jobs[old.prompt_id]
+        tracked.attempt = Attempt(self._new_id(), old.graph, old.expected, self.listening, now)
+        tracked.job.prompt_id = tracked.attempt.prompt_id
+        tracked.step = _Step.WATCH
+        self._jobs[tracked.attempt.prompt_id] = tracked
+        self.reposts += 1
+        return tracked.attempt
+
+    def _expire(self, tracked: _Tracked) -> None:
+        prompt_id = tracked.attempt.prompt_id
+        if self.reachable:
+            end = Failed(
+                prompt_id, FailureKind.DEADLINE, "it had not ended by its deadline and was cancelled"
+            )
+        else:
+            end = Failed(prompt_id, FailureKind.UNREACHABLE, "the server did not answer until its deadline")
+        self._end(tracked, end)
+        self._cancels.append(prompt_id)
+
+    def answer_came(self) -> None:
+        """Any call was answered."""
+        self.reachable = True
+        self._retry_at, self._retry_s = float("-inf"), self._patience.retry_s
+
+    def back_off(self, now: float) -> None:
+        """A call of ours was not answered, or not in a way that makes sense: wait before the next."""
+        self._retry_at = now + self._retry_s
+        self._retry_s = min(2 * self._retry_s, self._patience.retry_max_s)
+
+    def looked_up(self, prompt_id: str, entry: HistoryEntry | None, queued: bool | None, now: float) -> None:
+        """The answer to LookUp; ``queued`` is None if the queue was not asked."""
+        tracked = self._jobs.get(prompt_id)
+        if tracked is None or tracked.step is not _Step.WATCH:
+            return
+        if entry is None:
+            self._not_ended(tracked, queued, now)
+            return
+        tracked.attempt.missed_at = None
+        if entry.outcome is Outcome.INTERRUPTED:
+            self._interrupted(tracked)
+        elif entry.outcome is Outcome.ERROR:
+            self._end(tracked, _failed(prompt_id, entry.error))
+        else:
+            tracked.attempt.read(entry)
+            self._succeeded(tracked, now)
+
+    def fetched(self, prompt_id: str, pictures: Sequence[Picture]) -> None:
+        """The answer to Fetch; too few pictures mean that they cannot be had."""
+        tracked = self._jobs.get(prompt_id)
+        if tracked is None:
+            return
+        tracked.attempt.pictures = list(pictures)
+        if tracked.attempt.has_pictures:
+            self._end(tracked, tracked.attempt.finish())
+        else:
+            self._end(tracked, _no_pictures(tracked.attempt))
+
+    def not_posted(self, attempt: Attempt) -> None:
+        """PostAgain did not reach the server for certain: it stays to be posted."""
+        tracked = self._jobs.get(attempt.prompt_id)
+        if tracked is not None:
+            attempt.answered = True
+            tracked.step = _Step.POST_AGAIN
+
+    def refused(self, attempt: Attempt, message: str) -> None:
+        """The server refused a graph that it took before."""
+        tracked = self._jobs.get(attempt.prompt_id)
+        if tracked is not None:
+            self._end(tracked, Failed(attempt.prompt_id, FailureKind.REJECTED, message))
+
+    def _not_ended(self, tracked: _Tracked, queued: bool | None, now: float) -> None:
+        attempt = tracked.attempt
+        if queued is None:
+            return
+        if queued:
+            attempt.missed_at = None
+        elif attempt.missed_at is None:
+            attempt.missed_at = now
+        elif now - attempt.missed_at >= self._patience.miss_gap_s:
+            message = "the server knows nothing of it any more"
+            end = Failed(attempt.prompt_id, FailureKind.LOST, message)
+            tracked.losses_left = self._again(tracked, tracked.losses_left, end)
+
+    def _succeeded(self, tracked: _Tracked, now: float) -> None:
+        attempt = tracked.attempt
+        if attempt.has_pictures:
+            self._end(tracked, attempt.finish())
+        elif attempt.by_preview and attempt.previews:
+            tracked.step = _Step.FETCH
+        elif attempt.over or not self.hears(attempt) or now - attempt.heard_at >= self._patience.grace_s:
+            tracked.silences_left = self._again(tracked, tracked.silences_left, _no_pictures(attempt))
+
+    def _interrupted(self, tracked: _Tracked) -> None:
+        # Not by us: what we cancel is no longer tracked.
+        end = Interrupted(tracked.attempt.prompt_id)
+        tracked.interrupts_left = self._again(tracked, tracked.interrupts_left, end)
+
+    def _again(self, tracked: _Tracked, tries_left: int, end: JobEnd) -> int:
+        """Has the job posted again if it may be, or ends it; returns the tries that are left then."""
+        if tries_left <= 0:
+            self._end(tracked, end)
+            return 0
+        tracked.step = _Step.POST_AGAIN
+        tracked.instead_of = tracked.attempt.prompt_id
+        return tries_left - 1
+
+    def _end(self, tracked: _Tracked, end: JobEnd) -> None:
+        if self._jobs.pop(tracked.attempt.prompt_id, None) is not None:
+            self._ended.append((tracked.job, end))
+
+
+def _failed(prompt_id: str, error: ExecutionError | None) -> Failed:
+    if error is None:
+        return Failed(prompt_id, FailureKind.EXECUTION, "the server tells of an error, but not of which")
+    text = f"{error.exception_type}: {error.message}" if error.exception_type else error.message
+    out_of_memory = any(word in text.lower() for word in _MEMORY_WORDS)
+    kind = FailureKind.OUT_OF_MEMORY if out_of_memory else FailureKind.EXECUTION
+    return Failed(prompt_id, kind, text, error.node_id, error.node_type)
+
+
+def _no_pictures(attempt: Attempt) -> Failed:
+    message = f"it succeeded, but of {attempt.expected} pictures {len(attempt.pictures)} came"
+    return Failed(attempt.prompt_id, FailureKind.NO_PICTURES, message)

@@ -1,0 +1,144 @@
+"""The settler: the thread that does over HTTP what the job tracker decides."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from backend.core.attempt import Attempt
+from backend.core.comfyui_server import ComfyServer
+from backend.core.job_tracker import Action, Cancel, Fetch, JobTracker, LookUp, PostAgain
+from backend.core.jobs import Picture
+from backend.errors import EngineAnswerError, EngineError, EngineUnreachable, GraphRejected
+
+log = logging.getLogger(__name__)
+
+_LONGEST_WAIT_S = 60.0
+
+
+class Settler:
+    """Looks up, fetches, posts again and cancels, one call at a time."""
+
+    def __init__(
+        self,
+        server: ComfyServer,
+        tracker: JobTracker,
+        lock: threading.Condition,
+        post: Callable[[Attempt], None],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Takes the tracker and the lock that guards it, which is notified when something may be due."""
+        self._server = server
+        self._tracker = tracker
+        self._lock = lock
+        self._post = post
+        self._clock = clock
+        self._closing = False
+        self._thread = threading.Thread(target=self._run, name="comfyui-settler", daemon=True)
+
+    def start(self) -> None:
+        """Starts the thread."""
+        self._thread.start()
+
+    def close(self, timeout_s: float) -> None:
+        """Ends the thread after the call that it is in."""
+        with self._lock:
+            self._closing = True
+            self._lock.notify_all()
+        if self._thread.ident is not None:
+            self._thread.join(timeout_s)
+
+    def turn(self) -> bool:
+        """Does what is due, one thing at most; False if there was nothing."""
+        with self._lock:
+            action = self._tracker.next_action(self._clock())
+        tell_ended(self._tracker, self._lock)
+        if action is None:
+            return False
+        try:
+            self._do(action)
+        except EngineError as error:
+            log.debug("%s: %s", type(action).__name__, error)
+            with self._lock:
+                self._tracker.back_off(self._clock())
+        tell_ended(self._tracker, self._lock)
+        return True
+
+    def _run(self) -> None:
+        while not self._closing:
+            try:
+                if not self.turn():
+                    self._wait()
+            except Exception:  # the thread must live as long as the client
+                log.exception("the settler stumbled")
+                with self._lock:
+                    self._tracker.back_off(self._clock())
+
+    def _wait(self) -> None:
+        with self._lock:
+            wait_s = self._tracker.wake_at() - self._clock()
+            if wait_s > 0 and not self._closing:
+                self._lock.wait(min(wait_s, _LONGEST_WAIT_S))
+
+    def _do(self, action: Action) -> None:
+        match action:
+            case LookUp():
+                self._look_up(action)
+            case Fetch():
+                self._fetch(action)
+            case PostAgain():
+                self._post_again(action)
+            case Cancel():
+                self._cancel(action)
+
+    def _look_up(self, action: LookUp) -> None:
+        entry = self._server.history(action.prompt_id)
+        queued = None
+        if entry is None and action.queue_too:
+            queued = action.prompt_id in self._server.queue()
+        with self._lock:
+            self._tracker.looked_up(action.prompt_id, entry, queued, self._clock())
+
+    def _fetch(self, action: Fetch) -> None:
+        pictures: list[Picture] = []
+        try:
+            for node_id, file in action.files:
+                pictures.append(self._server.picture(file, node_id))
+        except EngineAnswerError as error:
+            log.warning("a picture cannot be had: %s", error)
+        with self._lock:
+            self._tracker.fetched(action.prompt_id, pictures)
+
+    def _post_again(self, action: PostAgain) -> None:
+        attempt = action.attempt
+        try:
+            self._post(attempt)
+        except EngineUnreachable:
+            with self._lock:
+                self._tracker.not_posted(attempt)
+            raise
+        except (GraphRejected, EngineAnswerError) as error:
+            with self._lock:
+                self._tracker.refused(attempt, str(error))
+            return
+        log.info("posted %s again as %s", action.instead_of, attempt.prompt_id)
+        self._server.forget([action.instead_of])
+
+    def _cancel(self, action: Cancel) -> None:
+        try:
+            self._server.take_back([action.prompt_id])
+        except EngineError:
+            with self._lock:
+                self._tracker.cancel_later(action.prompt_id)
+            raise
+
+
+def tell_ended(tracker: JobTracker, lock: threading.Condition) -> None:
+    """Ends the jobs that the tracker has decided upon; their callbacks run without the lock."""
+    with lock:
+        ended = tracker.take_ended()
+    for job, end in ended:
+        job.end(end)
