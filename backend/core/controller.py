@@ -46,6 +46,11 @@ class Connectable(Protocol):
 
     def connect(self) -> EngineFacts: ...
 
+    @property
+    def reachable(self) -> bool:
+        """False once the server has been heard to be gone."""
+        ...
+
 
 class DreamController:
     """Decides what the engine works on next, and what to do when something goes wrong.
@@ -149,6 +154,9 @@ class DreamController:
             return False
         if not self._connected:
             return self._connect(now)
+        if not self._engine.reachable:
+            self._connected = False
+            return True
         if self._pending is None and self._has_room():
             return self._send_for_next(now)
         return False

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol
 
 from PIL import Image
 
-from backend.core.comfyui_api import ComfyUIClient, FileRef, Finished, Interrupted, Job, JobEnd
+from backend.core.comfyui_api import ComfyUIClient
+from backend.core.jobs import FileRef, Finished, Interrupted, Job, JobEnd
 from backend.core.model_families import ModelFamily, family_of, nearest
 from backend.core.workflow_builder import (
     DecodeLatents,
@@ -71,17 +71,6 @@ class SamplingChoice:
         )
 
 
-class EngineHost(Protocol):
-    """The process of an engine that is ours: the embedded one."""
-
-    @property
-    def output_folder(self) -> Path: ...
-
-    def ensure_running(self) -> str:
-        """Start or restart it if need be; returns its URL, raises EngineUnreachable."""
-        ...
-
-
 class Engine:
     """A ComfyUI, or the embedded engine, ready to take typed requests.
 
@@ -92,7 +81,8 @@ class Engine:
         job_timeout_s: After this a job counts as failed.
         instance: A few letters that tell our files from those of another Dreamloop on the same server.
         hour: Names the sub-folder for latents; it changes with time, since each save lists its folder.
-        host: The process behind it, where it is ours.
+        start: Starts the engine, or restarts it, where its process is ours; gives its URL.
+        own_output: Its output folder, where that is ours.
     """
 
     def __init__(
@@ -104,7 +94,8 @@ class Engine:
         job_timeout_s: float,
         instance: str,
         hour: Callable[[], str],
-        host: EngineHost | None = None,
+        start: Callable[[], str] | None = None,
+        own_output: Path | None = None,
     ) -> None:
         self.kind = kind
         self.facts: EngineFacts | None = None
@@ -113,9 +104,15 @@ class Engine:
         self._choice = choice
         self._instance = instance
         self._hour = hour
-        self._host = host
+        self._start = start
+        self._own_output = own_output
         self._builder: WorkflowBuilder | None = None
         self._turn = 0
+
+    @property
+    def reachable(self) -> bool:
+        """False once the server has been heard to be gone."""
+        return self.client.connection.reachable
 
     def connect(self) -> EngineFacts:
         """Make sure that the engine is there and has the model.
@@ -125,8 +122,8 @@ class Engine:
             EngineAnswerError: If whoever answers is not a ComfyUI.
             ModelMissing: If the checkpoint is not there.
         """
-        if self._host is not None:
-            self.client.move_to(self._host.ensure_running())
+        if self._start is not None:
+            self.client.move_to(self._start())
         stats = self.client.system_stats()
         checkpoint = self._choose_checkpoint()
         family = family_of(checkpoint)
@@ -177,9 +174,9 @@ class Engine:
         if latent.type != "output":
             return
         try:
-            if self._host is not None:
-                path = (self._host.output_folder / latent.subfolder / latent.filename).resolve()
-                if path.is_relative_to(self._host.output_folder.resolve()):
+            if self._own_output is not None:
+                path = (self._own_output / latent.subfolder / latent.filename).resolve()
+                if path.is_relative_to(self._own_output.resolve()):
                     path.unlink(missing_ok=True)
             else:
                 self.client.upload(b"", latent.filename, subfolder=latent.subfolder, type="output")

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
-from backend.core.comfyui_api import FileRef, Job
 from backend.core.engine import EngineFacts, finished, latent_file
+from backend.core.jobs import FileRef, Job
 from backend.core.workflow_builder import DreamStep, Request, TextToImage, Workflow
 from backend.errors import GraphRejected
 from backend.interpolation.latent_encoder import read_latents, write_latents

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -22,7 +23,7 @@ _IDLE_S = 0.25
 # A working engine that delivers nothing for this long is treated as away: the display moves on.
 _STARVED_S = 8.0
 _BRIDGE_S = 1.2
-_RATE_WEIGHT = 0.05
+_RATE_FRAMES = 31
 
 
 class Playback:
@@ -46,7 +47,6 @@ class Playback:
     ) -> None:
         self.newest: ShownFrame | None = None
         self.frames_shown = 0
-        self.shown_fps = 0.0
         self.speed = 1.0
         self.storage_error: str | None = None
         self.engine_away = False
@@ -58,14 +58,23 @@ class Playback:
         self._on_shown = on_shown
         self._clock = clock
         self._due = clock()
-        self._last_shown = clock()
         self._last_fresh = clock()
+        self._shown_at: deque[float] = deque(maxlen=_RATE_FRAMES)
         self._replay: Replay | None = None
         self._bridge: Iterator[Frame] = iter(())
         self._apart: bytes | None = None  # the picture on display, where the next one is no neighbour of it
         self._awake = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="playback", daemon=True)
+
+    @property
+    def shown_fps(self) -> float:
+        """Frames per second over the newest few seconds; falls when nothing comes."""
+        if len(self._shown_at) < 2:
+            return 0.0
+        newest_s = self._clock() - self._shown_at[-1]
+        interval_s = (self._shown_at[-1] - self._shown_at[0]) / (len(self._shown_at) - 1)
+        return 1.0 / max(interval_s, newest_s, 1e-6)
 
     @property
     def replaying(self) -> bool:
@@ -177,12 +186,9 @@ class Playback:
             self._shelf.pin(())
 
     def _count(self) -> None:
-        now = self._clock()
-        interval_s = max(now - self._last_shown, 1e-6)
-        self._last_shown = now
+        self._shown_at.append(self._clock())
         self.frames_shown += 1
         self.storage_error = None
-        self.shown_fps += _RATE_WEIGHT * (min(1.0 / interval_s, 1000.0) - self.shown_fps)
 
     def _refused(self, error: StorageError) -> None:
         """The frame is lost, the dream is not: the next one is tried, from memory, at its time."""

@@ -1,0 +1,100 @@
+"""``main.py run``: dream until told to stop."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from types import FrameType
+from typing import Protocol
+
+from backend.cli.live_line import LiveLine
+from backend.config import Settings
+from backend.errors import AlreadyRunning, ConfigError, PromptsError, StorageError
+from backend.utils.status_schema import Status
+
+log = logging.getLogger(__name__)
+
+_TICK_S = 0.2
+_EXIT_ALREADY_RUNNING = 75
+_EXIT_STORAGE = 74
+_EXIT_CONFIG = 78
+
+
+class RunningDream(Protocol):
+    """What the command needs of a dream that has been started."""
+
+    finished: threading.Event
+
+    @property
+    def status(self) -> Status: ...
+
+    def tick(self) -> None: ...
+
+
+Compose = Callable[[Settings, int | None], AbstractContextManager[RunningDream]]
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
+    """Declare the command."""
+    parser = subparsers.add_parser("run", help="dream until told to stop (the default)")
+    parser.add_argument("--frames", type=_positive, metavar="N", help="stop after N shown frames")
+    return parser
+
+
+def run(args: argparse.Namespace, settings: Settings, compose: Compose) -> int:
+    """Dream; returns the exit status."""
+    signals = _Signals()
+    try:
+        with compose(settings, args.frames) as dream:
+            _watch(dream, signals)
+            shown = dream.status
+    except AlreadyRunning as error:
+        print(f"dreamloop: {error}", file=sys.stderr)
+        return _EXIT_ALREADY_RUNNING
+    except (ConfigError, PromptsError) as error:
+        print(f"dreamloop cannot start:\n{error}", file=sys.stderr)
+        return _EXIT_CONFIG
+    except StorageError as error:
+        print(f"dreamloop cannot write where it is told to: {error}", file=sys.stderr)
+        return _EXIT_STORAGE
+    number = shown.frame.sequence if shown.frame else 0
+    log.info("stopped after %d shown frames; the newest is number %d", shown.display.frames_shown, number)
+    return 0
+
+
+class _Signals:
+    """Remembers that a signal came; the main loop looks. A handler must do no more than that."""
+
+    def __init__(self) -> None:
+        self.stop = False
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._remember)
+
+    def _remember(self, number: int, frame: FrameType | None) -> None:
+        self.stop = True
+
+
+def _watch(dream: RunningDream, signals: _Signals) -> None:
+    """Keep the status fresh and the terminal's line calm until it is time to stop."""
+    line = LiveLine(sys.stderr)
+    try:
+        while not signals.stop and not dream.finished.wait(_TICK_S):
+            dream.tick()
+            line.show(dream.status)
+    finally:
+        line.close()
+
+
+def _positive(text: str) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of frames from 1")
+    return number

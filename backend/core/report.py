@@ -1,0 +1,145 @@
+"""What the parts know, gathered for the status. Reads only; holds nothing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from backend.core.controller import DreamController
+from backend.core.engine import Engine
+from backend.core.frame_buffer import FrameBuffer
+from backend.core.frame_shelf import FrameShelf, ShownFrame
+from backend.core.gap import GapFiller
+from backend.core.generator import DreamGenerator
+from backend.core.playback import Playback
+from backend.utils.prompt_manager import PromptManager
+from backend.utils.status_schema import (
+    DisplayStatus,
+    DreamStatus,
+    EngineStatus,
+    FrameStatus,
+    PromptsStatus,
+    StatusBody,
+    StorageStatus,
+    utc_text,
+)
+
+
+@dataclass(frozen=True)
+class Report:
+    """The parts of a running dream, and the status body that they make together.
+
+    Attributes:
+        fps: Frames per second as configured.
+        note: What is worth knowing about this run.
+        wall: Now, with a zone.
+        clock: Monotonic seconds, the clock of ``ShownFrame.shown_at``.
+    """
+
+    engine: Engine
+    generator: DreamGenerator
+    controller: DreamController
+    gaps: GapFiller
+    prompts: PromptManager
+    buffer: FrameBuffer
+    shelf: FrameShelf
+    playback: Playback
+    fps: float
+    note: str
+    wall: Callable[[], datetime] = lambda: datetime.now(UTC)
+    clock: Callable[[], float] = time.monotonic
+
+    def body(self) -> StatusBody:
+        """The status as it is at this moment."""
+        return StatusBody(
+            state=self.controller.state,
+            reason=self.controller.reason,
+            frame=self._frame(self.playback.newest),
+            engine=self._engine(),
+            dream=self._dream(),
+            display=self._display(),
+            storage=StorageStatus(
+                frames=self.shelf.frames,
+                frame_bytes=self.shelf.bytes,
+                budget_bytes=self.shelf.budget_bytes,
+                last_error=self.playback.storage_error,
+            ),
+            prompts=PromptsStatus(
+                themes=self.prompts.themes,
+                problems=tuple(str(problem) for problem in self.controller.prompt_problems),
+            ),
+            note=self.note,
+        )
+
+    def _frame(self, shown: ShownFrame | None) -> FrameStatus | None:
+        if shown is None:
+            return None
+        age = self.clock() - shown.shown_at
+        return FrameStatus(
+            sequence=shown.sequence,
+            file=shown.path.relative_to(self.shelf.output).as_posix(),
+            sha256=shown.sha256,
+            bytes=shown.bytes,
+            width=shown.facts.width,
+            height=shown.facts.height,
+            format=shown.facts.format,
+            kind=shown.kind.value,
+            theme=shown.theme,
+            shown_at=utc_text(datetime.fromtimestamp(self.wall().timestamp() - age, UTC)),
+            duration_s=shown.duration_s,
+        )
+
+    def _engine(self) -> EngineStatus:
+        facts = self.engine.facts
+        connection = self.engine.client.connection
+        return EngineStatus(
+            kind=self.engine.kind.value,
+            url=facts.url if facts else self.engine.client.url,
+            version=facts.version if facts else "",
+            device=facts.device if facts else "",
+            reachable=self.controller.connected and connection.reachable,
+            socket=connection.socket,
+            checkpoint=facts.checkpoint if facts else "",
+            family=facts.family.name if facts else "",
+            last_error=self.controller.last_error,
+        )
+
+    def _dream(self) -> DreamStatus:
+        newest = self.controller.newest
+        counts = {
+            "mode": self.generator.mode_name,
+            "keyframes": self.controller.keyframes,
+            "in_betweens": self.gaps.in_betweens,
+            "rejected": self.controller.rejected + self.gaps.rejected,
+            "failed_jobs": self.controller.failed_jobs + self.gaps.failed_jobs,
+            "retries": self.controller.retries + self.gaps.retries,
+        }
+        if newest is None:
+            return DreamStatus.model_validate(counts)
+        return DreamStatus.model_validate(
+            {
+                **counts,
+                "theme": newest.prompt.theme,
+                "prompt": newest.prompt.positive,
+                "negative": newest.prompt.negative,
+                "seed": newest.seed,
+                "denoise": newest.denoise,
+                "width": newest.facts.width,
+                "height": newest.facts.height,
+                "keyframe_s": newest.seconds,
+            }
+        )
+
+    def _display(self) -> DisplayStatus:
+        return DisplayStatus(
+            fps=self.fps,
+            shown_fps=round(self.playback.shown_fps, 2),
+            pace=round(self.playback.speed, 3),
+            buffer_seconds=round(self.buffer.ready_s, 3),
+            buffer_target_seconds=self.controller.buffer_target_s,
+            skipped=self.buffer.skipped,
+            frames_shown=self.playback.frames_shown,
+        )
+

@@ -1,0 +1,393 @@
+from __future__ import annotations
+
+import random
+import threading
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from backend.core.controller import DreamController
+from backend.core.frame_buffer import FrameBuffer
+from backend.core.frame_shelf import FrameShelf
+from backend.core.gap import GapFiller
+from backend.core.generator import DreamGenerator
+from backend.core.jobs import FailureKind
+from backend.core.pace import Pace
+from backend.core.playback import Playback
+from backend.core.workflow_builder import DreamStep
+from backend.errors import EngineUnreachable, GraphRejected, ModelMissing
+from backend.interpolation.hybrid_generator import HybridGenerator
+from backend.interpolation.latent_encoder import LatentEncoder
+from backend.utils.prompt_manager import PromptManager
+from backend.utils.status_schema import ReasonCode, State
+from tests.fakes.memory_engine import MemoryEngine, black_picture, is_fresh, is_walk, picture
+
+FPS = 10
+GAP_S = 1.0
+IN_BETWEENS = 9
+THEME = "name: {name}\npositive:\n  - a quiet {name}\nnegative: noise\n"
+
+
+@dataclass
+class Clock:
+    now: float = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass
+class Dream:
+    """The loop with an engine in memory, a clock in the hand, and a display that shows when told."""
+
+    engine: MemoryEngine
+    controller: DreamController
+    playback: Playback
+    buffer: FrameBuffer
+    gaps: GapFiller
+    clock: Clock
+
+    def settle(self) -> None:
+        """Turn until there is nothing to do before the next event."""
+        for _ in range(500):
+            if not self.controller.turn():
+                return
+        raise AssertionError("the loop does not come to rest")
+
+    def wait(self, seconds: float) -> None:
+        self.settle()
+        self.clock.now += seconds
+        self.settle()
+
+    def finish_next(self, pictures: list[bytes] | None = None) -> None:
+        self.engine.finish_next(pictures)
+        self.settle()
+
+    def show(self, seconds: float) -> None:
+        """Let the display run."""
+        until = self.clock.now + seconds
+        while self.clock.now < until:
+            self.playback.tick(self.clock.now)
+            self.clock.now += 0.05
+
+    @property
+    def waiting_jobs(self) -> str:
+        """What the engine has to do: k for a keyframe, w for a walk."""
+        return "".join("w" if is_walk(sent) else "k" for sent in self.engine.open_jobs)
+
+
+def dream(folder: Path, mode: str = "hybrid", buffer_s: float = 3.0) -> Dream:
+    themes = folder / "prompts"
+    themes.mkdir()
+    for name in ("sea", "sky"):
+        (themes / f"{name}.yaml").write_text(THEME.format(name=name))
+    clock, rng, wake = Clock(), random.Random(1), threading.Event()
+    engine, buffer, pace = MemoryEngine(), FrameBuffer(10_000_000), Pace()
+    shelf = FrameShelf(folder / "output", keep_s=60, budget_bytes=10_000_000, max_pixels=10_000, clock=clock)
+    shelf.open()
+    playback = Playback(buffer, shelf, pace, fps=FPS, on_shown=lambda: None, clock=clock)
+    generator = DreamGenerator(engine, mode=mode, denoise=0.45, size=(64, 40), max_pixels=10_000, rng=rng)
+    gaps = GapFiller(
+        generator,
+        HybridGenerator(LatentEncoder(engine)),
+        buffer,
+        pace,
+        fps=FPS,
+        gap_s=GAP_S,
+        max_pixels=10_000,
+        patience_s=1000.0,
+        clock=clock,
+        wake=wake.set,
+    )
+    prompts = PromptManager(themes, seconds_per_theme=300, seconds_per_prompt=60, order="sequential", rng=rng)
+    controller = DreamController(
+        engine,
+        generator,
+        gaps,
+        prompts,
+        buffer,
+        playback,
+        buffer_s=buffer_s,
+        clock=clock,
+        wall=lambda: datetime(2026, 11, 20, 12),
+        rng=rng,
+        wake=wake,
+    )
+    return Dream(engine, controller, playback, buffer, gaps, clock)
+
+
+@pytest.fixture
+def hybrid(tmp_path: Path) -> Dream:
+    return dream(tmp_path)
+
+
+def test_the_first_keyframe_is_fresh_and_the_next_continues_from_its_latent(hybrid: Dream) -> None:
+    hybrid.settle()
+    assert is_fresh(hybrid.engine.sent[0])
+    hybrid.finish_next()
+    step = hybrid.engine.sent[1].request
+    assert isinstance(step, DreamStep)
+    assert step.latent.filename == "latent0"
+    assert step.denoise == 0.45
+
+
+def test_the_engine_always_has_the_next_job_while_we_think(hybrid: Dream) -> None:
+    hybrid.settle()
+    assert hybrid.waiting_jobs == "k"
+    hybrid.finish_next()
+    assert hybrid.waiting_jobs == "k"
+    hybrid.finish_next()
+    assert hybrid.waiting_jobs == "kw"
+    hybrid.finish_next()
+    assert hybrid.waiting_jobs == "wkw"
+
+
+def test_a_gap_is_filled_in_order_with_the_keyframe_at_its_end(hybrid: Dream) -> None:
+    hybrid.settle()
+    first, second = picture(1), picture(2)
+    between = [picture(100 + index) for index in range(IN_BETWEENS)]
+    hybrid.finish_next([first])
+    hybrid.finish_next([second])
+    hybrid.finish_next()
+    hybrid.engine.open_jobs[0].job.done()
+    hybrid.finish_next(between)
+    shown = []
+    while (frame := hybrid.buffer.take(hybrid.clock.now)) is not None:
+        shown.append(frame.data)
+    assert shown == [first, *between, second]
+
+
+def test_the_in_betweens_of_a_gap_are_one_job(hybrid: Dream) -> None:
+    hybrid.settle()
+    hybrid.finish_next()
+    hybrid.finish_next()
+    walks = [sent for sent in hybrid.engine.sent if is_walk(sent)]
+    assert [walk.count for walk in walks] == [IN_BETWEENS]
+
+
+def test_the_engine_rests_when_the_buffer_holds_its_seconds_and_works_again_when_they_are_shown(
+    hybrid: Dream,
+) -> None:
+    hybrid.settle()
+    while hybrid.engine.open_jobs:
+        hybrid.finish_next()
+    assert 2.0 < hybrid.buffer.ready_s <= 3.2
+    assert hybrid.controller.state is State.RESTING
+    hybrid.show(1.5)
+    hybrid.settle()
+    assert hybrid.waiting_jobs == "k"
+    assert hybrid.controller.state is State.DREAMING
+
+
+def test_a_failed_keyframe_is_sent_again_with_another_seed_after_a_pause(hybrid: Dream) -> None:
+    hybrid.settle()
+    hybrid.engine.fail_next()
+    hybrid.settle()
+    assert hybrid.waiting_jobs == ""
+    hybrid.wait(1.0)
+    first, second = hybrid.engine.sent
+    assert first.request.seed != second.request.seed  # type: ignore[union-attr]
+    assert hybrid.controller.failed_jobs == 1
+    assert hybrid.controller.retries == 1
+    hybrid.finish_next()
+    assert hybrid.controller.reason.code is ReasonCode.OK
+
+
+def test_an_interrupted_keyframe_is_sent_again(hybrid: Dream) -> None:
+    hybrid.settle()
+    hybrid.engine.interrupt_next()
+    hybrid.wait(1.0)
+    assert hybrid.waiting_jobs == "k"
+
+
+def test_failures_in_a_row_wait_longer_each_time_but_never_end_the_loop(hybrid: Dream) -> None:
+    hybrid.settle()
+    waits = []
+    for _ in range(8):
+        hybrid.engine.fail_next()
+        hybrid.settle()
+        start = hybrid.clock.now
+        while not hybrid.engine.open_jobs:
+            hybrid.wait(0.25)
+        waits.append(hybrid.clock.now - start)
+    assert waits[5] > 4 * waits[0]
+    assert max(waits) <= 30.25
+
+
+def test_a_black_keyframe_is_never_shown(hybrid: Dream) -> None:
+    hybrid.settle()
+    hybrid.finish_next([black_picture()])
+    assert hybrid.buffer.take(hybrid.clock.now) is None
+    assert hybrid.controller.rejected == 1
+    assert hybrid.controller.reason.code is ReasonCode.BAD_PICTURES
+    hybrid.wait(1.0)
+    assert hybrid.waiting_jobs == "k"
+
+
+def test_after_three_bad_keyframes_from_one_latent_the_dream_begins_fresh(hybrid: Dream) -> None:
+    hybrid.settle()
+    hybrid.finish_next()
+    for _ in range(3):
+        assert not is_fresh(hybrid.engine.open_jobs[0])
+        hybrid.engine.finish_next([black_picture()])
+        hybrid.wait(5.0)
+    assert is_fresh(hybrid.engine.open_jobs[0])
+
+
+def test_a_failed_walk_is_sent_once_more_and_then_left_out(hybrid: Dream) -> None:
+    hybrid.settle()
+    hybrid.finish_next()
+    hybrid.finish_next()
+    hybrid.finish_next()
+    hybrid.engine.fail_next()
+    hybrid.settle()
+    assert hybrid.waiting_jobs == "kww"
+    hybrid.finish_next()
+    while is_walk(hybrid.engine.open_jobs[0]):
+        hybrid.engine.fail_next()
+        hybrid.settle()
+    frames = 0
+    while hybrid.buffer.take(hybrid.clock.now) is not None:
+        frames += 1
+    assert frames >= 2
+    assert hybrid.buffer.skipped >= IN_BETWEENS
+
+
+def test_a_black_in_between_is_passed_over_and_the_rest_is_shown(hybrid: Dream) -> None:
+    hybrid.settle()
+    for _ in range(3):
+        hybrid.finish_next()
+    pictures = [picture(index) for index in range(IN_BETWEENS)]
+    pictures[4] = black_picture()
+    hybrid.finish_next(pictures)
+    frames = 0
+    while hybrid.buffer.take(hybrid.clock.now) is not None:
+        frames += 1
+    assert frames == 1 + IN_BETWEENS - 1 + 1
+    assert hybrid.gaps.rejected == 1
+
+
+def test_an_engine_that_is_away_is_tried_again_and_the_dream_goes_on_from_its_latent(hybrid: Dream) -> None:
+    hybrid.settle()
+    hybrid.finish_next()
+    hybrid.engine.refuse = EngineUnreachable("http://127.0.0.1:8188", "connection refused")
+    hybrid.finish_next()
+    hybrid.show(5.0)
+    hybrid.settle()
+    assert hybrid.controller.state is State.REMEMBERING
+    assert hybrid.controller.reason.code is ReasonCode.ENGINE_UNREACHABLE
+    for _ in range(100):
+        hybrid.wait(20.0)
+    hybrid.engine.refuse = None
+    hybrid.wait(31.0)
+    request = hybrid.engine.open_jobs[0].request
+    assert isinstance(request, DreamStep)
+    assert request.latent.filename == "latent1"
+
+
+def test_an_engine_heard_to_be_gone_is_connected_to_again(hybrid: Dream) -> None:
+    hybrid.settle()
+    hybrid.finish_next()
+    hybrid.engine.reachable = False
+    hybrid.settle()
+    assert hybrid.engine.connects == 2
+
+
+def test_a_latent_that_vanished_from_the_server_is_brought_back(hybrid: Dream) -> None:
+    hybrid.settle()
+    hybrid.finish_next()
+    engine, submit = hybrid.engine, hybrid.engine.submit
+
+    def picky(request):
+        if isinstance(request, DreamStep) and request.latent.type == "output":
+            raise GraphRejected("prompt_outputs_failed_validation", "Invalid latent file")
+        return submit(request)
+
+    engine.submit = picky  # type: ignore[method-assign]
+    hybrid.engine.fail_next()
+    hybrid.wait(1.0)
+    request = engine.open_jobs[0].request
+    assert isinstance(request, DreamStep)
+    assert request.latent.type == "temp"
+
+
+def test_a_missing_model_is_said_and_looked_for_again(hybrid: Dream) -> None:
+    hybrid.engine.refuse = ModelMissing(
+        "checkpoints", "sdx.safetensors", ["sdxl.safetensors"], "sdxl.safetensors"
+    )
+    hybrid.settle()
+    assert hybrid.controller.reason.code is ReasonCode.MODEL_MISSING
+    assert "sdxl.safetensors" in hybrid.controller.reason.sentence
+    hybrid.engine.refuse = None
+    hybrid.wait(31.0)
+    assert hybrid.waiting_jobs == "k"
+
+
+def test_pause_sends_for_nothing_and_holds_the_picture_until_resume(hybrid: Dream) -> None:
+    hybrid.settle()
+    hybrid.finish_next()
+    hybrid.controller.pause()
+    hybrid.show(0.5)
+    shown = hybrid.playback.frames_shown
+    while hybrid.engine.open_jobs:
+        hybrid.finish_next()
+    hybrid.show(3.0)
+    assert hybrid.playback.frames_shown == shown
+    assert hybrid.controller.state is State.PAUSED
+    hybrid.controller.resume()
+    hybrid.settle()
+    assert hybrid.waiting_jobs == "k"
+
+
+def test_next_turns_to_another_theme_with_the_next_keyframe(hybrid: Dream) -> None:
+    hybrid.settle()
+    assert "sea" in hybrid.engine.sent[0].request.prompt  # type: ignore[union-attr]
+    hybrid.controller.next_theme()
+    hybrid.finish_next()
+    assert "sky" in hybrid.engine.sent[1].request.prompt  # type: ignore[union-attr]
+
+
+def test_spent_latents_are_retired_and_the_newest_is_kept(hybrid: Dream) -> None:
+    hybrid.settle()
+    for _ in range(6):
+        hybrid.finish_next()
+        hybrid.show(1.0)
+        hybrid.settle()
+    assert hybrid.controller.newest is not None
+    retired = {file.filename for file in hybrid.engine.retired}
+    assert len(retired) >= 2
+    assert hybrid.controller.newest.latent.filename not in retired
+
+
+@pytest.mark.parametrize(
+    ("mode", "continues", "walks"),
+    [
+        ("txt2img", False, False),
+        ("img2img", True, False),
+        ("interpolate", False, True),
+        ("hybrid", True, True),
+    ],
+)
+def test_each_mode_follows_its_own_way(tmp_path: Path, mode: str, continues: bool, walks: bool) -> None:
+    looped = dream(tmp_path, mode)
+    looped.settle()
+    looped.finish_next()
+    looped.finish_next()
+    keyframes = [sent for sent in looped.engine.sent if not is_walk(sent)]
+    assert is_fresh(keyframes[1]) is not continues
+    assert any(is_walk(sent) for sent in looped.engine.sent) is walks
+    if not walks:
+        frame = looped.buffer.take(looped.clock.now)
+        assert frame is not None
+        assert frame.duration_s == GAP_S
+
+
+def test_a_lost_job_leaves_no_keyframe_counted(hybrid: Dream) -> None:
+    hybrid.settle()
+    hybrid.engine.fail_next(FailureKind.LOST)
+    hybrid.settle()
+    assert hybrid.controller.keyframes == 0
+    hybrid.wait(1.0)
+    assert hybrid.waiting_jobs == "k"
