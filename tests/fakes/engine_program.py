@@ -1,4 +1,4 @@
-"""The embedded engine with the quick painter as a program: ``python -m tests.fakes.engine_program FOLDER``."""
+"""The embedded engine with the quick painter: ``python -m tests.fakes.engine_program FOLDER``."""
 
 from __future__ import annotations
 

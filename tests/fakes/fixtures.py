@@ -21,10 +21,11 @@ def fake_comfy(tmp_path: Path) -> Iterator[FakeComfy]:
 
 
 @pytest.fixture(scope="session")
-def embedded_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of the real embedded engine, as a child process, with its own painter."""
+def embedded_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineProcess]:
+    """The real embedded engine with its own painter, as a child process; it is running."""
     process = EngineProcess(tmp_path_factory.mktemp("engine"))
     try:
-        yield process.ensure_running(_START_S)
+        process.ensure_running(_START_S)
+        yield process
     finally:
         process.stop()
