@@ -78,7 +78,7 @@ class FileRoutes:
         except BadName:
             return web.Response(status=400)
         if path.parent != self._folders.inside(folder_type, subfolder):
-            return web.Response(status=500)  # ComfyUI does not make folders out of a file name either
+            raise NotADirectoryError(name)  # ComfyUI makes no folders out of a file name: 500
         overwrite = form.get("overwrite") in ("true", "1")
         data = part.file.read()
         stored = await asyncio.to_thread(_store, path, data, convert, overwrite=overwrite)
