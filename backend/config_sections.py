@@ -1,0 +1,134 @@
+"""The sections of config.yaml as frozen models: every key with its default, its range and what it does.
+
+To add a key: one line in its section below, one commented line in config.yaml (a test compares them), and
+the code that uses it. Defaults are written here as a person would write them.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, cast
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic.fields import FieldInfo
+
+from backend.config_values import AUTO, Bytes, Folder, Name, PictureSize, Url, may_be_auto
+
+
+def _key(default: str, what: str, **limits: float) -> Any:
+    return Field(default=default, validate_default=True, description=what, **limits)  # type: ignore[call-overload]
+
+
+def _section() -> Any:
+    return Field(default_factory=dict, validate_default=True)
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _auto_is_none(cls, value: object, info: ValidationInfo) -> object:
+        is_auto = value == AUTO and may_be_auto(cls.model_fields[info.field_name or ""])
+        return None if is_auto else value
+
+
+class ComfyUISettings(Section):
+    """Which engine paints, and how long to wait for it."""
+
+    url: Url | None = _key(
+        AUTO, "Address of the ComfyUI that paints; auto looks on this machine, else paints itself"
+    )
+    checkpoint: Name | None = _key(
+        AUTO, "Model file in ComfyUI's checkpoints; auto takes the first one it has"
+    )
+    job_timeout_seconds: float = _key("300", "Seconds after which a job counts as failed", ge=5, le=3600)
+    connect_timeout_seconds: float = _key(
+        "5", "Seconds to wait for the engine to answer at all", ge=0.5, le=60
+    )
+
+
+class DreamSettings(Section):
+    """How the dream goes on from picture to picture."""
+
+    mode: Literal["txt2img", "img2img", "interpolate", "hybrid"] = _key(
+        "hybrid", "Whether keyframes go on from each other, and whether the time between them is filled"
+    )
+    size: PictureSize | None = _key(AUTO, "Size of the pictures; auto takes what the model paints best")
+    denoise: float = _key("0.45", "How far a keyframe may leave the one before; 1 forgets it", ge=0.05, le=1)
+    seconds_per_keyframe: float = _key("4", "Seconds of dream from one keyframe to the next", ge=0.5, le=600)
+    steps: int | None = _key(AUTO, "Sampling steps of a keyframe; auto takes the model's own", ge=1, le=150)
+    cfg: float | None = _key(
+        AUTO, "How strictly the prompt is obeyed; auto takes the model's own", ge=0, le=30
+    )
+    sampler: Name | None = _key(AUTO, "Sampler as ComfyUI calls it, e.g. euler; auto takes the model's own")
+    scheduler: Name | None = _key(
+        AUTO, "Scheduler as ComfyUI calls it, e.g. karras; auto takes the model's own"
+    )
+    seed: int | None = _key(
+        AUTO, "Number that makes a dream repeatable; auto dreams anew", ge=0, le=2**63 - 1
+    )
+
+
+class InterpolationSettings(Section):
+    """How the walk between two keyframes is made."""
+
+    frames_per_job: int | None = _key(
+        AUTO, "In-betweens that the engine decodes in one job; fewer need less memory", ge=1, le=512
+    )
+
+
+class PromptsSettings(Section):
+    """What is dreamt of."""
+
+    folder: Folder = _key("prompts", "Folder of the themes, one YAML file each")
+    order: Literal["shuffled", "sequential"] = _key("shuffled", "Whether themes come by chance or by name")
+    seconds_per_theme: float = _key("300", "Seconds after which the theme changes", ge=5, le=86400)
+    seconds_per_prompt: float = _key("60", "Seconds after which the prompt within it changes", ge=1, le=86400)
+
+
+class DisplaySettings(Section):
+    """How the dream is shown."""
+
+    fps: float = _key("10", "Frames shown a second", ge=1, le=60)
+    buffer_seconds: float = _key("12", "Seconds of dream to have ready before the engine rests", ge=2, le=600)
+    keep_seconds: float = _key("60", "Seconds that shown frames stay on disk", ge=5, le=3600)
+
+
+class StorageSettings(Section):
+    """Where files go, and how many."""
+
+    output: Folder = _key("output", "Folder of the pictures")
+    status: Folder = _key("status", "Folder of status.json and of the control socket")
+    budget: Bytes = _key("2 GB", "The most that all kept frames may take on disk")
+
+
+class LogSettings(Section):
+    """What is told while it runs."""
+
+    level: Literal["debug", "info", "warning", "error"] = _key("info", "The least important lines to log")
+
+
+class Settings(Section):
+    """All settings; each part is handed its own section."""
+
+    comfyui: ComfyUISettings = _section()
+    dream: DreamSettings = _section()
+    interpolation: InterpolationSettings = _section()
+    prompts: PromptsSettings = _section()
+    display: DisplaySettings = _section()
+    storage: StorageSettings = _section()
+    log: LogSettings = _section()
+
+
+def sections() -> dict[str, type[Section]]:
+    """The sections by name, in the order of config.yaml."""
+    return {name: cast("type[Section]", field.annotation) for name, field in Settings.model_fields.items()}
+
+
+def keys() -> dict[str, FieldInfo]:
+    """Every key by its dotted name, in the order of config.yaml."""
+    return {
+        f"{name}.{key}": field
+        for name, model in sections().items()
+        for key, field in model.model_fields.items()
+    }

@@ -1,0 +1,192 @@
+"""The kinds of values that settings have: how they are written, read, wished for and described.
+
+Every value is read from text, so a file and an environment variable mean the same by the same words.
+"""
+
+from __future__ import annotations
+
+import re
+import types
+import typing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+import annotated_types
+from pydantic import AfterValidator, BeforeValidator, ValidationInfo
+from pydantic.fields import FieldInfo
+
+AUTO = "auto"
+
+_SIZE = re.compile(r"(\d{1,5}) ?[xX×] ?(\d{1,5})")
+_BYTES = re.compile(r"(\d{1,15}(?:\.\d{1,6})?) ?([kMGT]i?B|B)")
+_UNITS = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12} | {
+    "kiB": 2**10,
+    "MiB": 2**20,
+    "GiB": 2**30,
+    "TiB": 2**40,
+}
+_MIN_SIZE_PX, _MAX_SIZE_PX = 64, 4096
+_MIN_BYTES, _MAX_BYTES = 10 * 10**6, 100 * 10**12
+
+
+@dataclass(frozen=True)
+class Size:
+    """Width and height of a picture in pixels, both divisible by 8 (a latent has 1/8 of the size)."""
+
+    width: int
+    height: int
+
+    def __str__(self) -> str:
+        return f"{self.width}x{self.height}"
+
+
+def read_size(value: object) -> object:
+    """``768x432`` as a Size; what is no text is left to the type."""
+    if not isinstance(value, str):
+        return value
+    found = _SIZE.fullmatch(value.strip())
+    if found is None:
+        raise ValueError("not WIDTHxHEIGHT")
+    size = Size(int(found[1]), int(found[2]))
+    for side in (size.width, size.height):
+        if side % 8 or not _MIN_SIZE_PX <= side <= _MAX_SIZE_PX:
+            raise ValueError("a side is out of range or not divisible by 8")
+    return size
+
+
+def read_bytes(value: object) -> object:
+    """``1.5 GiB`` as a number of bytes; what is no text is left to the type."""
+    if not isinstance(value, str):
+        return value
+    found = _BYTES.fullmatch(value.strip())
+    count = round(float(found[1]) * _UNITS[found[2]]) if found else 0
+    if not _MIN_BYTES <= count <= _MAX_BYTES:
+        raise ValueError("not a number of bytes in range")
+    return count
+
+
+def write_bytes(count: int) -> str:
+    """The shortest exact way to write a number of bytes, e.g. ``2 GB`` or ``1536 MiB``."""
+    ways = [f"{count // size} {unit}" for unit, size in _UNITS.items() if count % size == 0]
+    return min(ways, key=len)
+
+
+def _read_url(value: str) -> str:
+    url = urlsplit(value)  # raises ValueError on a broken IPv6 address
+    extra = url.path.strip("/") or url.query or url.fragment or url.username or url.password
+    if url.scheme not in ("http", "https") or not url.hostname or extra or url.port == 0:
+        raise ValueError("not http(s)://host:port")
+    return f"{url.scheme}://{url.netloc}"
+
+
+def _read_name(value: str) -> str:
+    if not value.strip() or len(value) > 255 or not value.isprintable():
+        raise ValueError("not a name")
+    return value.strip()
+
+
+def _read_folder(value: Path, info: ValidationInfo) -> Path:
+    """Relative folders stand beside the settings file, wherever the daemon was started from."""
+    base: Path = (info.context or {}).get("folder") or Path.cwd()
+    if not value.parts:
+        raise ValueError("not a folder")
+    try:
+        return base.absolute() / value.expanduser()
+    except RuntimeError as error:  # ~nobody: there is no such home
+        raise ValueError(str(error)) from error
+
+
+Url = Annotated[str, AfterValidator(_read_url)]
+Name = Annotated[str, AfterValidator(_read_name)]
+Folder = Annotated[Path, AfterValidator(_read_folder)]
+Bytes = Annotated[int, BeforeValidator(read_bytes)]
+PictureSize = Annotated[Size, BeforeValidator(read_size)]
+
+# What cannot be told from limits alone: the wish, and a pattern for the JSON Schema.
+_SPECIAL: dict[object, tuple[str, dict[str, Any]]] = {
+    Url: ("http://host:port or https://host:port, nothing behind it", {"pattern": "^https?://[^/@?#]+/?$"}),
+    Name: ("a name", {"minLength": 1, "maxLength": 255}),
+    Folder: ("a folder", {"minLength": 1}),
+    Bytes: (
+        'a size from 10 MB to 100 TB, like "500 MB", "2 GB" or "1.5 GiB"',
+        {"pattern": f"^{_BYTES.pattern}$"},
+    ),
+    PictureSize: (
+        f"WIDTHxHEIGHT in pixels, both divisible by 8, from {_MIN_SIZE_PX} to {_MAX_SIZE_PX}, like 768x432",
+        {"pattern": f"^{_SIZE.pattern}$"},
+    ),
+}
+
+
+def may_be_auto(field: FieldInfo) -> bool:
+    """Whether the word auto (in Python: None) is one of the values."""
+    return _kind_of(field)[1]
+
+
+def wish_of(field: FieldInfo) -> str:
+    """What would be right, in words: "a number from 0.05 to 1"."""
+    kind, auto = _kind_of(field)
+    wish = _plain_wish(kind, field)
+    return f"{AUTO}, or {wish}" if auto else wish
+
+
+def schema_of(field: FieldInfo) -> dict[str, Any]:
+    """The field as JSON Schema."""
+    kind, auto = _kind_of(field)
+    schema = _plain_schema(kind, field)
+    said = {"description": f"{field.description} ({wish_of(field)})", "default": _as_number(field.default)}
+    return {**said, "anyOf": [{"const": AUTO}, schema]} if auto else {**said, **schema}
+
+
+def write_value(field: FieldInfo, value: object) -> str:
+    """A typed value as a person would write it."""
+    if value is None:
+        return AUTO
+    if isinstance(value, int) and _kind_of(field)[0] == Bytes:
+        return write_bytes(value)
+    return f"{value:.15g}" if isinstance(value, float) else str(value)
+
+
+def _kind_of(field: FieldInfo) -> tuple[Any, bool]:
+    """The annotation without None, and whether None was there (which is how auto is kept)."""
+    annotation = field.annotation
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        kinds = [kind for kind in typing.get_args(annotation) if kind is not type(None)]
+        return kinds[0], True
+    for special in _SPECIAL:  # pydantic takes a bare Annotated apart into annotation and metadata
+        if typing.get_args(special)[1] in field.metadata:
+            return special, False
+    return annotation, False
+
+
+def _limits(field: FieldInfo) -> tuple[Any, Any]:
+    low = next(limit.ge for limit in field.metadata if isinstance(limit, annotated_types.Ge))
+    high = next(limit.le for limit in field.metadata if isinstance(limit, annotated_types.Le))
+    return low, high
+
+
+def _plain_wish(kind: Any, field: FieldInfo) -> str:
+    if kind in _SPECIAL:
+        return _SPECIAL[kind][0]
+    if typing.get_origin(kind) is Literal:
+        return "one of " + ", ".join(typing.get_args(kind))
+    low, high = _limits(field)
+    return f"a {'whole number' if kind is int else 'number'} from {low} to {high}"
+
+
+def _plain_schema(kind: Any, field: FieldInfo) -> dict[str, Any]:
+    if kind in _SPECIAL:
+        return {"type": "string", **_SPECIAL[kind][1]}
+    if typing.get_origin(kind) is Literal:
+        return {"enum": list(typing.get_args(kind))}
+    low, high = _limits(field)
+    return {"type": "integer" if kind is int else "number", "minimum": low, "maximum": high}
+
+
+def _as_number(written: str) -> str | int | float:
+    try:
+        return float(written) if "." in written else int(written)
+    except ValueError:
+        return written
