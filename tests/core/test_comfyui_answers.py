@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from backend.core.comfyui_answers import (
+    Outcome,
+    QueueState,
+    history_entry,
+    queue_state,
+    rejection,
+    system_stats,
+)
+from backend.core.jobs import FileRef
+from tests.core.recorded import recorded
+
+
+def only_entry(name: str) -> Any:
+    body = recorded(name)
+    (prompt_id,) = body
+    return history_entry(body, prompt_id)
+
+
+def test_a_success_tells_its_files_and_its_time() -> None:
+    entry = only_entry("history_img2img_previewimage")
+    assert entry.outcome is Outcome.SUCCESS
+    assert entry.files == {"8": (FileRef("ComfyUI_temp_egvrt_00001_.png", "", "temp"),)}
+    assert entry.cached == ("1", "2", "3", "4", "5")
+    assert entry.engine_s == pytest.approx(1.218)
+
+
+def test_pictures_sent_over_the_socket_leave_nothing_in_the_history() -> None:
+    entry = only_entry("history_img2img_websocket")
+    assert entry.outcome is Outcome.SUCCESS
+    assert entry.files == {}
+
+
+def test_an_interrupt_is_told_from_an_error_though_the_server_calls_both_errors() -> None:
+    assert only_entry("history_execution_interrupted").outcome is Outcome.INTERRUPTED
+    error = only_entry("history_execution_error_corrupt_image")
+    assert error.outcome is Outcome.ERROR
+    assert error.error.node_type == "LoadImage"
+
+
+def test_a_prompt_that_is_not_in_the_history_has_no_entry() -> None:
+    assert history_entry({}, "some-id") is None
+
+
+@pytest.mark.parametrize("body", [None, [], 3, {"id": {}}, {"id": {"status": None, "outputs": {}}}])
+def test_a_history_that_makes_no_sense_is_refused(body: object) -> None:
+    with pytest.raises(ValueError, match=r".+"):
+        history_entry(body, "id")
+
+
+def test_pending_prompts_are_put_in_the_order_of_their_turn() -> None:
+    body = {
+        "queue_running": [[4, "now", {}, {}, []]],
+        "queue_pending": [[7, "third", {}, {}, []], [5, "first", {}, {}, []], [6, "second", {}, {}, []]],
+    }
+    state = queue_state(body)
+    assert state == QueueState(("now",), ("first", "second", "third"))
+    assert "second" in state
+    assert "fourth" not in state
+
+
+@pytest.mark.parametrize("body", [None, [], {}, {"queue_running": [], "queue_pending": {}}])
+def test_a_queue_that_makes_no_sense_is_refused(body: object) -> None:
+    with pytest.raises(ValueError, match=r".+"):
+        queue_state(body)
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "os"),
+    [("system_stats", "0.3.64", "posix"), ("system_stats-0.33.0", "0.33.0", "linux")],
+)
+def test_both_versions_tell_what_they_are(name: str, version: str, os: str) -> None:
+    stats = system_stats(recorded(name)["json"])
+    assert (stats.version, stats.os, stats.device, stats.embedded) == (version, os, "cpu", False)
+    assert stats.vram_total > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "detail"),
+    [
+        (
+            "missing_input",
+            "prompt_outputs_failed_validation",
+            "node 5 (KSampler) seed: Required input is missing",
+        ),
+        ("one_good_one_bad_output", "node_errors", "node 8"),
+        ("bad_model_name", "prompt_outputs_failed_validation", "'nope.safetensors' not in"),
+    ],
+)
+def test_a_refusal_names_the_node_and_what_is_wrong_with_it(name: str, kind: str, detail: str) -> None:
+    error = rejection(recorded(f"error_{name}")["response"]["json"])
+    assert error.kind == kind
+    assert any(detail in told for told in error.details)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("unknown_node_class", "invalid_prompt"), ("unknown_node_class-0.33.0", "missing_node_type")],
+)
+def test_a_missing_node_class_is_named(name: str, kind: str) -> None:
+    error = rejection(recorded(f"error_{name}")["response"]["json"])
+    assert error.kind == kind
+    assert "NoSuchNode" in str(error) or "does not exist" in str(error)
+
+
+@pytest.mark.parametrize(
+    "body", [None, [], {"error": "no"}, {"node_errors": {"1": None, "2": {"errors": 3}}}]
+)
+def test_a_refusal_that_makes_no_sense_is_still_a_refusal(body: object) -> None:
+    assert rejection(body).kind in {"node_errors", "error"}
