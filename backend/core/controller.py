@@ -29,6 +29,7 @@ from backend.errors import (
     PictureRejected,
     Problem,
 )
+from backend.interpolation.latent_encoder import warm_up
 from backend.utils.prompt_manager import PromptManager
 from backend.utils.status_schema import Reason, ReasonCode, State
 
@@ -106,6 +107,7 @@ class DreamController:
 
     def start(self) -> None:
         """Begin to dream."""
+        threading.Thread(target=warm_up, name="warm-up", daemon=True).start()
         self._thread.start()
 
     def stop(self, timeout_s: float = 5.0) -> None:

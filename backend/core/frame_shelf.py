@@ -24,7 +24,7 @@ class ShownFrame:
     Attributes:
         sequence: Grows by one with each shown frame, over restarts too.
         bytes: Size of the file.
-        shown_at: Monotonic seconds; None for a frame of an earlier run.
+        shown_at: Monotonic seconds; for a frame of an earlier run the time of taking it over.
     """
 
     sequence: int
@@ -72,8 +72,11 @@ class FrameShelf:
         self._sequence = 0
         self._pinned: frozenset[Path] = frozenset()
 
-    def open(self) -> None:
+    def open(self) -> ShownFrame | None:
         """Take over what an earlier run left: its frames, its numbering, a whole current frame.
+
+        Returns:
+            The newest of its frames that is whole, which is on display still; None if there is none.
 
         Raises:
             StorageError: If the folder cannot be used.
@@ -94,7 +97,7 @@ class FrameShelf:
             raise StorageError(self.frames_folder, error) from error
         self._sequence = max((sequence for sequence, _ in found), default=0)
         self.prune()
-        self._mend_current()
+        return self._mend_current()
 
     def show(self, frame: Frame) -> ShownFrame:
         """Write a frame under the next sequence number, and as the current one.
@@ -202,17 +205,21 @@ class FrameShelf:
         except OSError as error:
             raise StorageError(self.current_path, error) from error
 
-    def _mend_current(self) -> None:
+    def _mend_current(self) -> ShownFrame | None:
         """After a crash the newest whole frame is the current one."""
         for file in reversed(list(self._files)):
             try:
                 data = file.path.read_bytes()
                 facts = inspect_picture(data, max_pixels=self._max_pixels)
-                self._make_current(file.path, facts, data)
             except (PictureRejected, OSError):
                 self.drop(file.path)
                 continue
-            return
+            self._make_current(file.path, facts, data)
+            digest = hashlib.sha256(data).hexdigest()
+            return ShownFrame(
+                file.sequence, file.path, file.bytes, digest, facts, FrameKind.REPLAY, "", 0.0, file.shown_at
+            )
+        return None
 
     def _next_path(self, suffix: str) -> Path:
         return self.frames_folder / f"{self._sequence + 1:09d}{suffix}"

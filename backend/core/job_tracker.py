@@ -97,6 +97,7 @@ class _Tracked:
     losses_left: int = 1
     interrupts_left: int = 1
     silences_left: int = 2
+    distrusted: int | None = None
 
 
 class JobTracker:
@@ -245,7 +246,9 @@ class JobTracker:
     def _renew(self, tracked: _Tracked, now: float) -> Attempt:
         old = tracked.attempt
         del self._jobs[old.prompt_id]
-        tracked.attempt = Attempt(self._new_id(), old.graph, old.expected, self.listening, now)
+        # A socket that kept its pictures back once is not trusted with them again.
+        connection = None if tracked.distrusted == self.listening else self.listening
+        tracked.attempt = Attempt(self._new_id(), old.graph, old.expected, connection, now)
         tracked.job.prompt_id = tracked.attempt.prompt_id
         tracked.step = _Step.WATCH
         self._jobs[tracked.attempt.prompt_id] = tracked
@@ -334,6 +337,7 @@ class JobTracker:
         elif attempt.by_preview and attempt.previews:
             tracked.step = _Step.FETCH
         elif attempt.over or not self.hears(attempt) or now - attempt.heard_at >= self._patience.grace_s:
+            tracked.distrusted = attempt.connection
             tracked.silences_left = self._again(tracked, tracked.silences_left, _no_pictures(attempt))
 
     def _interrupted(self, tracked: _Tracked) -> None:

@@ -31,7 +31,9 @@ class Playback:
 
     Args:
         fps: Frames per second at a pace of 1.
+        limit: Show no more frames than this; None for no limit.
         on_shown: Called after each shown frame, and after each that the disk refused.
+        on_limit: Called once when the limit is reached.
         clock: Monotonic seconds.
     """
 
@@ -42,7 +44,9 @@ class Playback:
         pace: Pace,
         *,
         fps: float,
-        on_shown: Callable[[], None],
+        on_shown: Callable[[], object],
+        limit: int | None = None,
+        on_limit: Callable[[], None] = lambda: None,
         clock: Callable[[], float],
     ) -> None:
         self.newest: ShownFrame | None = None
@@ -55,7 +59,9 @@ class Playback:
         self._shelf = shelf
         self._pace = pace
         self._frame_s = 1.0 / fps
+        self._limit = limit
         self._on_shown = on_shown
+        self._on_limit = on_limit
         self._clock = clock
         self._due = clock()
         self._last_fresh = clock()
@@ -102,13 +108,17 @@ class Playback:
         self._show(Frame(data, facts, kind, theme="", duration_s=self._frame_s))
         self._apart = data
 
-    def continue_from(self, data: bytes) -> None:
-        """The display still has this picture of an earlier run: fade from it, do not cut."""
-        self._apart = data
+    def continue_from(self, newest: ShownFrame) -> None:
+        """The display still has this frame of an earlier run: fade from it, do not cut."""
+        self.newest = newest
+        try:
+            self._apart = newest.path.read_bytes()
+        except OSError as error:
+            log.warning("the last frame of the earlier run cannot be read: %s", error)
 
     def tick(self, now: float) -> float:
         """Show what is due; returns the seconds until there is something to do again."""
-        if self.paused:
+        if self.paused or self.frames_shown == self._limit:
             self._last_fresh = now
             return _IDLE_S
         if now < self._due:
@@ -189,6 +199,8 @@ class Playback:
         self._shown_at.append(self._clock())
         self.frames_shown += 1
         self.storage_error = None
+        if self.frames_shown == self._limit:
+            self._on_limit()
 
     def _refused(self, error: StorageError) -> None:
         """The frame is lost, the dream is not: the next one is tried, from memory, at its time."""

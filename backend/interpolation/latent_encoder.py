@@ -59,6 +59,11 @@ class LatentEncoder:
         return read_latents(self._engine.encode_picture(picture, timeout_s))
 
 
+def warm_up() -> None:
+    """Import what the first latent needs: torch takes a second, which nobody should wait for later."""
+    import safetensors.torch  # noqa: F401
+
+
 def read_latents(data: bytes) -> Tensor:
     """Read a ``.latent`` file (safetensors) into a float32 tensor of shape ``[B, C, h, w]``.
 

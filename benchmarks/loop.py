@@ -1,0 +1,139 @@
+"""The real loop on a given engine, with a display that takes every frame at once."""
+
+from __future__ import annotations
+
+import random
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from backend.core.comfyui_api import ComfyUIClient
+from backend.core.controller import DreamController
+from backend.core.engine import Engine, EngineKind, SamplingChoice
+from backend.core.frame_buffer import FrameBuffer, FrameKind
+from backend.core.frame_shelf import FrameShelf
+from backend.core.gap import GapFiller
+from backend.core.generator import DreamGenerator
+from backend.core.pace import Pace
+from backend.core.playback import Playback
+from backend.interpolation.hybrid_generator import HybridGenerator
+from backend.interpolation.latent_encoder import LatentEncoder
+from backend.utils.prompt_manager import PromptManager
+
+ROOT = Path(__file__).resolve().parent.parent
+_NEVER_FULL_S = 1e9
+_BUFFER_BYTES = 512_000_000
+_MAX_PIXELS = 64_000_000
+
+
+@dataclass
+class Loop:
+    """A running loop, and what its display has seen."""
+
+    controller: DreamController
+    gaps: GapFiller
+    engine: Engine
+    frames: int = 0
+    first_frame_s: float | None = None
+    kinds: dict[FrameKind, int] = field(default_factory=dict)
+
+    def wait_for(self, what: Callable[[Loop], bool], guard_s: float) -> float:
+        """Wait until ``what`` holds; returns the seconds that it took."""
+        start = time.monotonic()
+        while not what(self):
+            if time.monotonic() - start > guard_s:
+                raise TimeoutError(f"{self.controller.reason.sentence} ({self.controller.keyframes} keyframes)")
+            time.sleep(0.005)
+        return time.monotonic() - start
+
+
+@contextmanager
+def running_loop(url: str, *, gap_s: float = 4.0, fps: float = 10.0, size: tuple[int, int] | None = None) -> Iterator[Loop]:
+    """Dream on the engine at ``url``, as fast as it can; the buffer is emptied at once and never full."""
+    clock, wake, rng = time.monotonic, threading.Event(), random.Random(1)
+    client = ComfyUIClient(url)
+    choice = SamplingChoice(None, None, None, None, None)
+    engine = Engine(
+        client, EngineKind.COMFYUI, choice, job_timeout_s=120.0, instance="bench", hour=lambda: "now"
+    )
+    buffer, pace = FrameBuffer(_BUFFER_BYTES), Pace()
+    with tempfile.TemporaryDirectory(prefix="dreamloop-bench-") as folder:
+        shelf = FrameShelf(Path(folder), keep_s=5, budget_bytes=10**9, max_pixels=_MAX_PIXELS, clock=clock)
+        playback = Playback(buffer, shelf, pace, fps=fps, on_shown=lambda: None, clock=clock)
+        generator = DreamGenerator(
+            engine, mode="hybrid", denoise=0.45, size=size, max_pixels=_MAX_PIXELS, rng=rng
+        )
+        gaps = GapFiller(
+            generator,
+            HybridGenerator(LatentEncoder(engine)),
+            buffer,
+            pace,
+            fps=fps,
+            gap_s=gap_s,
+            max_pixels=_MAX_PIXELS,
+            patience_s=600.0,
+            clock=clock,
+            wake=wake.set,
+        )
+        prompts = PromptManager(
+            ROOT / "prompts", seconds_per_theme=1e6, seconds_per_prompt=1e6, order="sequential", rng=rng
+        )
+        controller = DreamController(
+            engine,
+            generator,
+            gaps,
+            prompts,
+            buffer,
+            playback,
+            buffer_s=_NEVER_FULL_S,
+            clock=clock,
+            wall=datetime.now,
+            rng=rng,
+            wake=wake,
+        )
+        loop = Loop(controller, gaps, engine)
+        display = _Display(loop, buffer)
+        client.start()
+        display.start()
+        controller.start()
+        try:
+            yield loop
+        finally:
+            controller.stop()
+            display.stop()
+            client.close()
+
+
+class _Display:
+    """Takes frames as soon as they are there."""
+
+    def __init__(self, loop: Loop, buffer: FrameBuffer) -> None:
+        self._loop = loop
+        self._buffer = buffer
+        self._started = time.monotonic()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="bench-display", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            frame = self._buffer.take(time.monotonic())
+            if frame is None:
+                self._stopping.wait(0.01)
+                continue
+            loop = self._loop
+            loop.frames += 1
+            loop.kinds[frame.kind] = loop.kinds.get(frame.kind, 0) + 1
+            if loop.first_frame_s is None:
+                loop.first_frame_s = time.monotonic() - self._started
