@@ -269,21 +269,32 @@ def test_files_missing_at_the_end_are_asked_for() -> None:
 
 def test_success_without_its_pictures_is_posted_again_under_a_new_id() -> None:
     play = Play()
-    play.run(pictures=0)
+    play.run(pictures=0, end=False)
+    play.tracker.listening = 2
     play.answer(success())
     again = play.act()
     assert isinstance(again, PostAgain)
-    assert not again.attempt.by_preview
+    assert again.attempt.connection == 2
     play.tracker.answered(again.attempt, play.now)
     play.run("id-2")
     assert isinstance(play.end(), Finished)
     assert play.tracker.reposts == 1
 
 
+def test_a_socket_that_kept_the_pictures_back_is_not_trusted_with_them_again() -> None:
+    play = Play()
+    play.run(pictures=0)
+    play.answer(success())
+    again = play.act()
+    assert isinstance(again, PostAgain)
+    assert again.attempt.by_preview
+
+
 def test_it_is_not_posted_for_ever_for_its_pictures() -> None:
     play = Play()
     for number in (1, 2, 3):
-        play.run(f"id-{number}", pictures=0)
+        play.run(f"id-{number}", pictures=0, end=False)
+        play.tracker.listening = number + 1
         play.answer(success(f"id-{number}"))
         if number < 3:
             again = play.act()
