@@ -6,6 +6,7 @@
     ├── ConfigError             settings that cannot be used; every problem at once (exit 78)
     ├── PromptsError            themes that cannot be used
     ├── AlreadyRunning          another Dreamloop owns this output folder (exit 75)
+    ├── NoDaemon                nobody answers at the control socket (exit 69)
     ├── StorageError            a file could not be written or read
     ├── PictureRejected         bytes that are not a picture fit to be shown
     ├── LatentRejected          bytes that are not a latent fit to dream on from
@@ -80,6 +81,14 @@ class AlreadyRunning(DreamloopError):  # noqa: N818 - a state of the world, not 
         super().__init__(
             f"{owner} is already dreaming into {folder}; stop it or choose another storage.output"
         )
+
+
+class NoDaemon(DreamloopError):  # noqa: N818 - a state of the world, not a mistake
+    """Nobody answers at the control socket."""
+
+    def __init__(self, path: Path, cause: str) -> None:
+        self.path = path
+        super().__init__(f"no Dreamloop answers at {path}: {cause}")
 
 
 class StorageError(DreamloopError):

@@ -1,0 +1,105 @@
+"""Plain log lines, and no floods of them."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TextIO
+
+REPEAT_S = 60.0
+"""Lines that say the same, apart from numbers and ids, come at most this often."""
+_MAX_KEYS = 500
+_VARIABLE = re.compile(r"[0-9a-f]{8}(?:-?[0-9a-f]{4})*|\d+(?:\.\d+)?", re.IGNORECASE)
+_CLEAR_LINE = "\r\x1b[K"
+
+
+def set_up_logging(level: str, stream: TextIO | None = None) -> None:
+    """Sends every log line from a level up to a stream (standard error); may be called again.
+
+    Args:
+        level: debug, info, warning or error, as log.level in config.yaml.
+        stream: Where to.
+    """
+    handler = _Handler(stream or sys.stderr)
+    handler.setFormatter(_OneLine("%(asctime)s %(levelname)-7s %(message)s", "%Y-%m-%d %H:%M:%S"))
+    handler.addFilter(RepeatFilter())
+    root = logging.getLogger()
+    for old in [old for old in root.handlers if isinstance(old, _Handler)]:
+        root.removeHandler(old)
+    root.addHandler(handler)
+    root.setLevel(level.upper())
+    if level != "debug":  # libraries tell too much for a log that is kept for years
+        for library in ("aiohttp", "urllib3", "websocket", "PIL", "asyncio"):
+            logging.getLogger(library).setLevel(logging.WARNING)
+
+
+@dataclass
+class _Repeats:
+    said_at: float
+    held_back: int = 0
+
+
+class RepeatFilter(logging.Filter):
+    """Lets the same message through once a minute and then says how many it held back.
+
+    The same means: same logger, level, exception type and text, apart from numbers and ids. Debug lines
+    all pass: who asks for them wants them.
+    """
+
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._clock = clock
+        self._seen: OrderedDict[tuple[object, ...], _Repeats] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the line is written; adds the number of its like that were not."""
+        if record.levelno <= logging.DEBUG:
+            return True
+        text = record.getMessage()
+        kind = record.exc_info[0] if record.exc_info else None
+        key = (record.name, record.levelno, kind, _VARIABLE.sub("#", text)[:300])
+        held_back = self._count(key)
+        if held_back is None:
+            return False
+        if held_back:
+            record.msg, record.args = f"{text} (and {held_back} more like it)", None
+        return True
+
+    def _count(self, key: tuple[object, ...]) -> int | None:
+        """How many were held back since the last that passed; None if this one is held back too."""
+        now = self._clock()
+        with self._lock:
+            repeats = self._seen.get(key)
+            if repeats is not None and now - repeats.said_at < REPEAT_S:
+                repeats.held_back += 1
+                return None
+            self._seen[key] = _Repeats(now)
+            self._seen.move_to_end(key)
+            if len(self._seen) > _MAX_KEYS:
+                self._seen.popitem(last=False)
+            return repeats.held_back if repeats else 0
+
+
+class _OneLine(logging.Formatter):
+    """What servers and files say may hold line ends and terminal commands; in a log they are only text."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name is logging's
+        message = record.message
+        if not message.isprintable():
+            record.message = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in message)
+        return super().formatMessage(record)
+
+
+class _Handler(logging.StreamHandler[TextIO]):
+    """On a terminal a log line first wipes the live line that may stand there."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line of log."""
+        return (_CLEAR_LINE if self.stream.isatty() else "") + super().format(record)
