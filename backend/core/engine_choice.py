@@ -37,7 +37,9 @@ def choose_engine(wished_url: str | None, find_models: Callable[[str], tuple[str
     if wished_url is not None:
         return EngineChoice(EngineKind.COMFYUI, wished_url, f"dreaming with the ComfyUI at {wished_url}")
     if find_models(DEFAULT_URL):
-        return EngineChoice(EngineKind.COMFYUI, DEFAULT_URL, f"dreaming with the ComfyUI found at {DEFAULT_URL}")
+        return EngineChoice(
+            EngineKind.COMFYUI, DEFAULT_URL, f"dreaming with the ComfyUI found at {DEFAULT_URL}"
+        )
     return EngineChoice(
         EngineKind.EMBEDDED,
         None,

@@ -142,4 +142,3 @@ class Report:
             skipped=self.buffer.skipped,
             frames_shown=self.playback.frames_shown,
         )
-

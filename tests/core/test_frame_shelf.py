@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from backend.core.frame_buffer import Frame, FrameKind
+from backend.core.frame_shelf import FrameShelf
+from backend.errors import PictureRejected, StorageError
+from backend.utils.picture_check import PictureFacts
+from tests.fakes.memory_engine import picture
+
+SIZE = (64, 40)
+
+
+@dataclass
+class Clock:
+    now: float = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def frame(seed: int, data: bytes | None = None, format: str = "png") -> Frame:
+    facts = PictureFacts(*SIZE, format)  # type: ignore[arg-type]
+    return Frame(data or picture(seed), facts, FrameKind.IN_BETWEEN, "sea", 0.1)
+
+
+def opened(folder: Path, clock: Clock, budget: int = 10**9, keep_s: float = 60.0) -> FrameShelf:
+    shelf = FrameShelf(folder, keep_s=keep_s, budget_bytes=budget, max_pixels=10_000, clock=clock)
+    shelf.open()
+    return shelf
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def shelf(tmp_path: Path, clock: Clock) -> FrameShelf:
+    return opened(tmp_path, clock)
+
+
+def test_a_frame_reaches_the_disk_byte_for_byte_under_two_names(shelf: FrameShelf) -> None:
+    shown = shelf.show(frame(1))
+    assert shown.path == shelf.frames_folder / "000000001.png"
+    assert shown.path.read_bytes() == shelf.current_path.read_bytes() == picture(1)
+    assert shown.sha256 == hashlib.sha256(picture(1)).hexdigest()
+
+
+def test_the_current_frame_is_a_png_even_if_the_engine_sends_jpeg(shelf: FrameShelf) -> None:
+    file = io.BytesIO()
+    with Image.open(io.BytesIO(picture(1))) as opened_picture:
+        opened_picture.save(file, "JPEG")
+    shown = shelf.show(frame(1, file.getvalue(), "jpeg"))
+    assert shown.path.suffix == ".jpg"
+    assert shown.path.read_bytes() == file.getvalue()
+    with Image.open(shelf.current_path) as current:
+        assert current.format == "PNG"
+
+
+def test_sequence_numbers_go_on_after_a_restart(tmp_path: Path, clock: Clock) -> None:
+    first = opened(tmp_path, clock)
+    for seed in range(3):
+        first.show(frame(seed))
+    assert opened(tmp_path, clock).show(frame(9)).sequence == 4
+
+
+def test_old_frames_are_deleted_and_the_newest_never(shelf: FrameShelf, clock: Clock) -> None:
+    for seed in range(5):
+        clock.now = seed * 20.0
+        shelf.show(frame(seed))
+    assert [path.stem for path in sorted(shelf.frames_folder.iterdir())] == [
+        "000000002",
+        "000000003",
+        "000000004",
+        "000000005",
+    ]
+    clock.now = 10_000.0
+    shelf.prune()
+    assert [path.stem for path in shelf.frames_folder.iterdir()] == ["000000005"]
+
+
+def test_the_budget_holds_whatever_the_frame_rate(tmp_path: Path, clock: Clock) -> None:
+    size = len(picture(0))
+    shelf = opened(tmp_path, clock, budget=size * 10)
+    for seed in range(50):
+        shelf.show(frame(seed))
+    on_disk = sum(path.stat().st_size for path in shelf.frames_folder.iterdir())
+    assert on_disk <= size * 10 * 1.2
+    assert shelf.bytes == on_disk
+    assert shelf.frames < 50
+
+
+def test_pinned_frames_stay_until_others_are_pinned(shelf: FrameShelf, clock: Clock) -> None:
+    kept = [shelf.show(frame(seed)).path for seed in range(3)]
+    shelf.pin(tuple(kept))
+    clock.now = 1000.0
+    shelf.show(frame(7))
+    assert all(path.exists() for path in kept)
+    shelf.pin(())
+    shelf.prune()
+    assert not any(path.exists() for path in kept)
+
+
+def test_showing_a_frame_again_gives_it_a_new_number_and_takes_no_space(
+    shelf: FrameShelf, clock: Clock
+) -> None:
+    first = shelf.show(frame(1))
+    os.utime(first.path, (1, 1))
+    again, data = shelf.show_again(first.path)
+    assert again.sequence == 2
+    assert again.kind is FrameKind.REPLAY
+    assert data == picture(1)
+    assert os.path.samefile(first.path, again.path)
+    assert shelf.current_path.stat().st_mtime > 1
+
+
+def test_a_broken_kept_frame_is_refused(shelf: FrameShelf) -> None:
+    first = shelf.show(frame(1))
+    first.path.unlink()
+    first.path.write_bytes(b"not a picture")
+    with pytest.raises(PictureRejected):
+        shelf.show_again(first.path)
+
+
+def test_after_a_crash_the_newest_whole_frame_is_current(tmp_path: Path, clock: Clock) -> None:
+    first = opened(tmp_path, clock)
+    first.show(frame(1))
+    first.current_path.unlink()
+    (first.frames_folder / "000000002.png").write_bytes(picture(2)[:50])
+    (first.frames_folder / "000000003.png").write_bytes(b"")
+    (first.frames_folder / ".000000004.png.999999999.1.tmp").write_bytes(b"half")
+    again = FrameShelf(tmp_path, keep_s=60, budget_bytes=10**9, max_pixels=10_000, clock=clock)
+    left_over = again.open()
+    assert left_over is not None
+    assert left_over.sequence == 1
+    assert again.current_path.read_bytes() == picture(1)
+    assert [path.name for path in again.frames_folder.iterdir()] == ["000000001.png"]
+    assert again.show(frame(5)).sequence == 4
+
+
+def test_other_peoples_files_are_left_alone(tmp_path: Path, clock: Clock) -> None:
+    (tmp_path / "frames").mkdir()
+    note = tmp_path / "frames" / "holiday.png"
+    note.write_bytes(b"mine")
+    shelf = opened(tmp_path, clock, budget=1)
+    shelf.show(frame(1))
+    shelf.show(frame(2))
+    assert note.read_bytes() == b"mine"
+
+
+def test_a_folder_that_is_a_file_is_refused_by_name(tmp_path: Path, clock: Clock) -> None:
+    (tmp_path / "output").write_text("a file")
+    with pytest.raises(StorageError, match="output"):
+        opened(tmp_path / "output", clock)

@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+import errno
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from backend.core.frame_buffer import Frame, FrameBuffer, FrameKind
+from backend.core.frame_shelf import FrameShelf
+from backend.core.pace import Pace
+from backend.core.playback import Playback
+from backend.errors import StorageError
+from backend.utils.picture_check import PictureFacts
+from tests.fakes.memory_engine import picture
+
+FRAME_S = 0.1
+FACTS = PictureFacts(64, 40, "png")
+
+
+@dataclass
+class Clock:
+    now: float = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass
+class Display:
+    """A playback with its clock in the hand."""
+
+    clock: Clock
+    buffer: FrameBuffer
+    shelf: FrameShelf
+    playback: Playback
+    told: list[int] = field(default_factory=list)
+
+    def dream(self, count: int, first_seed: int = 0) -> None:
+        for index, place in enumerate(self.buffer.reserve([FRAME_S] * count, deadline=1e9)):
+            data = picture(first_seed + index)
+            self.buffer.put(place, Frame(data, FACTS, FrameKind.IN_BETWEEN, "sea", FRAME_S))
+
+    def run(self, seconds: float) -> list[tuple[float, int]]:
+        """Let time pass; returns (when, sequence) of what was shown."""
+        shown, until = [], self.clock.now + seconds
+        while self.clock.now < until:
+            before = self.playback.frames_shown
+            self.playback.tick(self.clock.now)
+            if self.playback.frames_shown > before and self.playback.newest is not None:
+                shown.append((self.clock.now, self.playback.newest.sequence))
+            self.clock.now += 0.01
+        return shown
+
+
+@pytest.fixture
+def display(tmp_path: Path) -> Display:
+    return make(tmp_path)
+
+
+def make(folder: Path, limit: int | None = None) -> Display:
+    clock, buffer, told = Clock(), FrameBuffer(10**8), []
+    shelf = FrameShelf(folder, keep_s=60, budget_bytes=10**9, max_pixels=10_000, clock=clock)
+    shelf.open()
+    playback = Playback(
+        buffer, shelf, Pace(), fps=1 / FRAME_S, limit=limit, on_shown=lambda: told.append(1), clock=clock
+    )
+    return Display(clock, buffer, shelf, playback, told)
+
+
+def test_frames_are_shown_in_order_at_the_configured_rate(display: Display) -> None:
+    display.dream(20)
+    shown = display.run(2.5)
+    assert [sequence for _, sequence in shown] == list(range(1, 21))
+    steps = [later - earlier for (earlier, _), (later, _) in zip(shown, shown[1:], strict=False)]
+    assert max(steps) <= FRAME_S + 0.011
+    assert len(display.told) == 20
+
+
+def test_a_stall_of_the_whole_machine_is_followed_by_no_burst(display: Display) -> None:
+    display.dream(50)
+    display.run(1.0)
+    display.clock.now += 3600.0
+    assert len(display.run(1.0)) <= 11
+
+
+def test_nothing_new_and_the_engine_at_work_means_the_picture_stays(display: Display) -> None:
+    display.dream(3)
+    display.run(1.0)
+    assert display.run(5.0) == []
+    assert not display.playback.replaying
+
+
+def test_while_the_engine_is_away_kept_frames_move_to_and_fro(display: Display) -> None:
+    display.dream(5)
+    display.run(1.0)
+    display.playback.engine_away = True
+    shown = display.run(2.0)
+    assert len(shown) >= 18
+    assert display.playback.replaying
+    assert display.playback.newest is not None
+    assert display.playback.newest.kind is FrameKind.REPLAY
+    sequences = [sequence for _, sequence in shown]
+    assert sequences == sorted(sequences)
+
+
+def test_an_engine_that_delivers_nothing_for_long_is_treated_as_away(display: Display) -> None:
+    display.dream(5)
+    display.run(1.0)
+    assert display.run(20.0)
+    assert display.playback.replaying
+
+
+def test_the_way_back_from_replay_is_a_fade_that_ends_in_the_dream(display: Display) -> None:
+    display.dream(5)
+    display.run(1.0)
+    display.playback.engine_away = True
+    display.run(1.0)
+    display.playback.engine_away = False
+    display.dream(3, first_seed=50)
+    display.run(3.0)
+    assert not display.playback.replaying
+    assert display.shelf.current_path.read_bytes() == picture(52)
+    kept = [path.read_bytes() for path in display.shelf.kept()]
+    assert picture(50) in kept
+    faded = kept[kept.index(picture(50)) - 1]
+    assert faded not in [picture(seed) for seed in range(5)]
+
+
+def test_a_kept_frame_that_is_broken_is_left_out_of_the_replay(display: Display) -> None:
+    display.dream(5)
+    display.run(1.0)
+    broken = display.shelf.kept()[2]
+    broken.unlink()
+    broken.write_bytes(b"rubbish")
+    display.playback.engine_away = True
+    assert len(display.run(2.0)) > 15
+    assert broken not in display.shelf.kept()
+
+
+def test_a_full_disk_stops_neither_the_dream_nor_the_status(
+    display: Display, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    display.dream(30)
+    display.run(0.5)
+    shown = display.playback.frames_shown
+
+    def full(frame: Frame) -> None:
+        raise StorageError(display.shelf.output, OSError(errno.ENOSPC, "No space left on device"))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(display.shelf, "show", full)
+        display.run(1.0)
+        assert "No space left" in (display.playback.storage_error or "")
+        assert display.playback.frames_shown == shown
+        assert len(display.told) > shown
+    display.run(0.5)
+    assert display.playback.storage_error is None
+    assert display.playback.frames_shown > shown
+
+
+def test_it_stops_exactly_at_the_number_of_frames_that_was_asked_for(tmp_path: Path) -> None:
+    display = make(tmp_path, limit=7)
+    display.dream(20)
+    assert len(display.run(5.0)) == 7
+
+
+def test_a_long_frame_is_held_for_its_whole_time(display: Display) -> None:
+    for place in display.buffer.reserve([4.0, 4.0], deadline=1e9):
+        display.buffer.put(place, Frame(picture(place), FACTS, FrameKind.KEYFRAME, "sea", 4.0))
+    shown = display.run(6.0)
+    assert [round(at - 100.0) for at, _ in shown] == [0, 4]
+
+
+def test_the_measured_rate_falls_when_nothing_comes(display: Display) -> None:
+    display.dream(30)
+    display.run(3.0)
+    assert display.playback.shown_fps == pytest.approx(10.0, rel=0.1)
+    display.clock.now += 10.0
+    assert display.playback.shown_fps < 0.11
