@@ -113,18 +113,10 @@ class PacedPainter(NumpyPainter):
     def _pictures(self, height: int, width: int) -> list[Pixels]:
         """Sixteen pictures that compress quickly and differ from each other."""
         if (height, width) not in self._prebuilt:
-            across, down = np.arange(width), np.arange(height)[:, None]
-            self._prebuilt[height, width] = [
-                np.stack(
-                    [
-                        (across * 200 // width + 0 * down),
-                        (down * 200 // height + 0 * across),
-                        0 * down * across + n * 12,
-                    ],
-                    axis=-1,
-                ).astype(np.uint8)
-                for n in range(16)
-            ]
+            base = np.zeros((height, width, 3), np.uint8)
+            base[..., 0] = np.linspace(20, 220, width).astype(np.uint8)
+            base[..., 1] = np.linspace(20, 220, height).astype(np.uint8)[:, None]
+            self._prebuilt[height, width] = [base + np.array([0, 0, 15 * n], np.uint8) for n in range(16)]
         return self._prebuilt[height, width]
 
     def _hold_until(self, due_s: float) -> None:
