@@ -146,6 +146,7 @@ class ComfyUIClient:
             self._server.take_back(prompt_ids)
         except EngineError as error:
             log.debug("our jobs stay on the server: %s", error)
+        self._server.close()
 
     def move_to(self, url: str) -> None:
         """Goes on with a server at another address; jobs that the old one has not ended are posted there."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -93,6 +94,7 @@ class ComfyHttp:
         self._limits = limits
         self._clock = clock
         self._local = threading.local()
+        self._sessions: weakref.WeakSet[requests.Session] = weakref.WeakSet()
 
     def get(
         self,
@@ -137,6 +139,11 @@ class ComfyHttp:
         files = {"image": (filename, data, "application/octet-stream")}
         return self._call("POST", url, large=True, data=dict(fields), files=files)
 
+    def close(self) -> None:
+        """Closes the connections of all threads; a later call opens new ones."""
+        for session in list(self._sessions):
+            session.close()
+
     def _call(
         self, method: str, url: str, *, large: bool = False, within_s: float | None = None, **request: Any
     ) -> Answer:
@@ -170,6 +177,7 @@ class ComfyHttp:
             session.trust_env = False  # no proxies, and no search for .netrc on each call
             session.headers["Accept-Encoding"] = "identity"
             self._local.session = session
+            self._sessions.add(session)
         return session
 
 

@@ -45,6 +45,10 @@ class ComfyServer:
         self._http = http
         self._report = report
 
+    def close(self) -> None:
+        """Closes all connections."""
+        self._http.close()
+
     def post(self, attempt: Attempt, client_id: str) -> None:
         """POST /prompt under the attempt's own id; raises GraphRejected, too."""
         body = {
