@@ -205,12 +205,17 @@ class PromptsStatus(_Part):
     )
 
 
+_MOMENT = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$"
+
+
 class _Head(_Part):
     schema_version: Literal[1] = Field(default=1, description="changes when a key changes its meaning")
     boot_id: str = Field(description="another one at each start of the daemon")
     pid: PositiveInt = Field(description="process id of the daemon")
     sequence: PositiveInt = Field(description="counts the status writes of this boot, from 1, without gaps")
-    updated_at: str = Field(description="UTC, ISO 8601 with milliseconds; older than 5 s means stalled")
+    updated_at: str = Field(
+        pattern=_MOMENT, description="UTC, ISO 8601 with milliseconds; older than 5 s means stalled"
+    )
     uptime_s: Seconds = Field(description="seconds since start, by the monotonic clock")
 
 
