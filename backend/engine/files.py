@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ from pathlib import Path
 FOLDER_TYPES = ("input", "output", "temp")
 
 _COUNTERS_KEPT = 256
+_EMPTIED_KEPT = 64
 _MAX_NAME_BYTES = 240
 
 
@@ -39,6 +40,7 @@ class Folders:
     def __init__(self, root: Path) -> None:
         self.root = root.resolve()
         self._counters: OrderedDict[tuple[Path, str, str], int] = OrderedDict()
+        self._emptied: deque[Path] = deque()
         self._lock = threading.Lock()
         shutil.rmtree(self.root / "temp", ignore_errors=True)
         for folder_type in FOLDER_TYPES:
@@ -84,6 +86,17 @@ class Folders:
         write_whole(path, data)
         subfolder = path.parent.relative_to(self.folder(folder_type)).as_posix()
         return SavedFile(path.name, "" if subfolder == "." else subfolder, folder_type)
+
+    def emptied(self, path: Path) -> None:
+        """Somebody overwrote a file with nothing, which is how clients get rid of it.
+
+        Of such files only the newest few are kept, so that days of dreaming do not fill a folder with them.
+        """
+        with self._lock:
+            self._emptied.append(path)
+            oldest = self._emptied.popleft() if len(self._emptied) > _EMPTIED_KEPT else None
+        if oldest is not None and oldest.is_file() and oldest.stat().st_size == 0:
+            oldest.unlink(missing_ok=True)
 
     def _next_path(self, folder_type: str, prefix: str, suffix: str) -> Path:
         subfolder, _, stem = prefix.replace("\\", "/").rpartition("/")

@@ -104,7 +104,8 @@ class EngineProcess:
         child.announced.wait(wait_s)
         url = self.url
         if url is None:
-            raise EngineUnreachable("the embedded engine", "it is starting")
+            cause = "it ended at once; its log says why" if child.gone.is_set() else "it is starting"
+            raise EngineUnreachable("the embedded engine", cause)
         return url
 
     def stop(self, timeout_s: float = 5.0) -> None:

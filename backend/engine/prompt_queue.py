@@ -10,8 +10,8 @@ from typing import Any
 
 from backend.engine.node_type import Graph, JsonObject
 
-HISTORY_SIZE = 10_000
-"""Prompts remembered, as ComfyUI; at about 2 kB each."""
+HISTORY_SIZE = 1000
+"""Prompts remembered; at about 20 kB of memory each. ComfyUI keeps 10 000."""
 
 MAX_PENDING = 10_000
 

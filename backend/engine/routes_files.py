@@ -82,6 +82,8 @@ class FileRoutes:
         overwrite = form.get("overwrite") in ("true", "1")
         data = part.file.read()
         stored = await asyncio.to_thread(_store, path, data, convert, overwrite=overwrite)
+        if overwrite and not data:
+            self._folders.emptied(path)
         return web.json_response({"name": stored, "subfolder": subfolder, "type": folder_type})
 
     async def view(self, request: web.Request) -> web.StreamResponse:

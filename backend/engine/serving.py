@@ -58,7 +58,9 @@ async def _serve(
         watch.start()
     await stop.wait()
     if not await server.stop(_STOP_S):
+        # Python would wait for the painting thread, or crash in it, while it takes itself apart.
         _log.warning("a node does not stop: the engine ends without it")
+        os._exit(1)
 
 
 def _watch_parent(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:

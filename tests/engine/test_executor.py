@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 
 from backend.engine.dialect import Dialect
-from backend.engine.executor import Executor, Outcome, execution_order, node_keys
+from backend.engine.executor import Executor, Outcome, execution_order
 from backend.engine.files import Folders
 from backend.engine.latent_files import latent_bytes, parse_latent
 from backend.engine.messages import PictureType
+from backend.engine.node_keys import node_keys
 from backend.engine.node_type import Graph, Workspace
 from backend.engine.painting import Latent, OnStep
 from backend.engine.progress import Progress

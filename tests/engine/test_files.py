@@ -84,3 +84,14 @@ def test_the_highest_number_ignores_look_alikes(tmp_path: Path) -> None:
     for name in ("a_00007_.png", "a_x_.png", "ab_00099_.png", "a_00099_.jpg"):
         (tmp_path / name).touch()
     assert highest_number(tmp_path, "a", ".png") == 7
+
+
+def test_of_emptied_files_only_the_newest_are_kept(folders: Folders, tmp_path: Path) -> None:
+    paths = [tmp_path / "output" / f"kf_{index:05}_.latent" for index in range(70)]
+    for path in paths:
+        path.write_bytes(b"")
+    paths[1].write_bytes(b"in use again")
+    for path in paths:
+        folders.emptied(path)
+    gone = [index for index, path in enumerate(paths) if not path.exists()]
+    assert gone == [0, 2, 3, 4, 5]

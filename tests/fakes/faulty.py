@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import fnmatch
+import io
 import json
 import threading
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from aiohttp import web
+from PIL import Image
 
+from backend.engine.messages import PictureType
+from backend.engine.node_type import NodeCall, NodeResult, NodeType
 from backend.engine.painting import Conditioning, Latent, OnStep, Painter, Pixels
 from backend.engine.sockets import Connection, SocketHub
 
@@ -320,3 +324,19 @@ def illegal_access() -> Exception:
     """What a graphics card says for ever once its context is broken."""
     kind = type("AcceleratorError", (RuntimeError,), {"__module__": "torch"})
     return kind("CUDA error: an illegal memory access was encountered")
+
+
+def with_previews(node: NodeType) -> NodeType:
+    """The same node, but each of its steps shows a JPEG."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (512, 512), (90, 120, 150)).save(buffer, "JPEG", quality=95)
+
+    def work(call: NodeCall) -> NodeResult:
+        def on_progress(
+            value: int, total: int, image: bytes | None = None, kind: PictureType = PictureType.JPEG
+        ) -> None:
+            call.on_progress(value, total, image or buffer.getvalue(), kind)
+
+        return node.work(replace(call, on_progress=on_progress))
+
+    return replace(node, work=work)
