@@ -1,0 +1,116 @@
+"""Periodic textures that the painter samples: soft noise, cells, stars. Made once, the same everywhere."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own custom
+from torch import Tensor
+
+SIZE_PX = 512
+CELLS_PX = 1024
+"""Walls are sharp, so cells need a finer tile than noise."""
+
+
+@lru_cache(maxsize=1)
+def soft_tile() -> Tensor:
+    """``[1, 3, SIZE+1, SIZE+1]`` smooth noise of unit variance; large forms carry most of it."""
+    return _wrapped(torch.stack([_noise(seed, first=4, octaves=4, falloff=0.42) for seed in (11, 12, 13)]))
+
+
+@lru_cache(maxsize=1)
+def fine_tile() -> Tensor:
+    """``[1, 2, SIZE+1, SIZE+1]``: fbm with more detail, and the same folded into ridges (0 to 1)."""
+    rough = _noise(21, first=4, octaves=5, falloff=0.55)
+    ridges = torch.stack(
+        [
+            1.0 - _noise(30 + i, first=4 * 2**i, octaves=2, falloff=0.3).abs().clamp_max(2) / 2
+            for i in range(3)
+        ]
+    )
+    shares = torch.tensor([0.55, 0.3, 0.15]).reshape(3, 1, 1)
+    return _wrapped(torch.stack([rough, (ridges * shares).sum(0)]))
+
+
+@lru_cache(maxsize=1)
+def cell_tile() -> Tensor:
+    """``[1, 3, ...]``: distance to the nearest seed, its lead on the second, the cell's own number."""
+    return _wrapped(_cells(count=9, seed=41))
+
+
+@lru_cache(maxsize=1)
+def star_tile() -> Tensor:
+    """``[1, 1, SIZE+1, SIZE+1]``: few soft points of very different brightness, 0 to about 1."""
+    generator = torch.Generator().manual_seed(51)
+    axis = torch.arange(SIZE_PX, dtype=torch.float32)
+    sky = torch.zeros(SIZE_PX, SIZE_PX)
+    for _ in range(170):
+        x, y, luck = torch.rand(3, generator=generator).tolist()
+        radius = 1.1 + 1.6 * luck**6
+        across = _round_distance(axis, x * SIZE_PX)
+        down = _round_distance(axis, y * SIZE_PX)
+        spot = torch.exp(-((across / radius) ** 2))[None, :] * torch.exp(-((down / radius) ** 2))[:, None]
+        sky += spot * (0.12 + 0.88 * luck**5)
+    return _wrapped(sky[None])
+
+
+def sample(tile: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """``[C, H, W]`` of the tile at positions in tiles (1.0 = once round)."""
+    grid = torch.stack([x, y], dim=-1)
+    grid = (grid - grid.floor()).mul_(2.0).sub_(1.0)
+    found: Tensor = F.grid_sample(
+        tile, grid[None], mode="bilinear", padding_mode="border", align_corners=True
+    )
+    return found[0]
+
+
+def _wrapped(channels: Tensor) -> Tensor:
+    return F.pad(channels[None], (0, 1, 0, 1), mode="circular").contiguous()
+
+
+def _round_distance(axis: Tensor, at: float) -> Tensor:
+    distance = (axis - at).abs()
+    return torch.minimum(distance, SIZE_PX - distance)
+
+
+def _noise(seed: int, *, first: int, octaves: int, falloff: float) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    total = torch.zeros(SIZE_PX, SIZE_PX)
+    for octave in range(octaves):
+        side = first * 2**octave
+        lattice = torch.randn(1, 1, side, side, generator=generator)
+        total += falloff**octave * _stretch(lattice)
+    total -= total.mean()
+    return total / total.std()
+
+
+def _stretch(lattice: Tensor) -> Tensor:
+    """A periodic lattice drawn large, smoothly (cubic) and without a seam."""
+    side = lattice.shape[-1]
+    cell = SIZE_PX // side
+    padded = F.pad(lattice, (2, 2, 2, 2), mode="circular")
+    large = F.interpolate(padded, scale_factor=cell, mode="bicubic", align_corners=False)
+    inner = slice(2 * cell, (2 + side) * cell)
+    return large[0, 0, inner, inner]
+
+
+def _cells(count: int, seed: int) -> Tensor:
+    """Worley cells on a jittered grid; the lead is zero on the walls."""
+    generator = torch.Generator().manual_seed(seed)
+    jitter = 0.5 + 0.8 * (torch.rand(2, count, count, generator=generator) - 0.5)
+    number = torch.rand(count, count, generator=generator)
+    axis = (torch.arange(CELLS_PX) + 0.5) / CELLS_PX * count
+    y, x = torch.meshgrid(axis, axis, indexing="ij")
+    near = torch.full((CELLS_PX, CELLS_PX), 9.0)
+    second, own = near.clone(), torch.zeros_like(near)
+    for dy in range(-2, 3):
+        for dx in range(-2, 3):
+            row, column = y.floor().long() + dy, x.floor().long() + dx
+            at = (row % count, column % count)
+            distance = torch.hypot(column + jitter[0][at] - x, row + jitter[1][at] - y)
+            closer = distance < near
+            second = torch.where(closer, near, torch.minimum(second, distance))
+            own = torch.where(closer, number[at], own)
+            near = torch.minimum(near, distance)
+    return torch.stack([near, second - near, own])

@@ -1,0 +1,93 @@
+"""**DreamPainter**: paints abstract dreams on the CPU where a diffusion model would stand.
+
+Import this module only where pictures are painted: it brings torch with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from backend.engine import canvas, content
+from backend.engine.lexicon import Reading, read
+from backend.engine.painting import Latent, OnStep, Pixels
+from backend.engine.palette import style_of
+from backend.engine.photo import latent_of
+from backend.engine.style import Style, join, split
+
+_PROMPT_SHARE = 0.30
+"""Part of a picture's large forms that belongs to its prompt rather than to its seed."""
+
+_BOUND = 8.0
+
+
+class DreamPainter:
+    """The embedded engine's painter; see ``backend.engine.painting.Painter`` for the contract."""
+
+    def __init__(self, *, threads: int | None = None) -> None:
+        """Paints with ``threads`` threads (a setting of the whole process), or as torch was found."""
+        if threads is not None:
+            torch.set_num_threads(threads)
+
+    def text(self, text: str) -> Reading:
+        """What the text says about colours, forms and light."""
+        return read(text)
+
+    @torch.inference_mode()
+    def sample(
+        self,
+        latent: Latent,
+        positive: Reading,
+        negative: Reading,
+        *,
+        seed: int,
+        steps: int,
+        cfg: float,
+        denoise: float,
+        on_step: OnStep,
+    ) -> Latent:
+        """Moves each latent's content and style toward the prompt's own by ``denoise``."""
+        style = style_of(positive, negative, cfg)
+        starts = [split(_tensor(one)) for one in latent]
+        goals = [_goal(positive, seed + index, start.shape[1:]) for index, (start, _) in enumerate(starts)]
+        moved = latent.copy()
+        for step in range(1, steps + 1):
+            share = min(max(denoise, 0.0), 1.0) * step / steps
+            if share > 0.0:
+                pairs = zip(starts, goals, strict=True)
+                moved = np.stack([_moved(start, goal, style, share) for start, goal in pairs])
+            on_step(step, steps)
+        return moved
+
+    def decode(self, latent: Latent) -> Iterator[Pixels]:
+        """Pictures in batch order, each painted when it is asked for."""
+        for one in latent:
+            with torch.inference_mode():
+                picture = canvas.paint(_tensor(one))
+            yield picture.numpy()
+
+    @torch.inference_mode()
+    def encode(self, picture: Pixels) -> Latent:
+        """A latent whose picture has the same masses of light and colour."""
+        return latent_of(torch.from_numpy(np.array(picture)))[None].numpy()
+
+
+def _tensor(latent: Latent) -> torch.Tensor:
+    """A copy that can be painted from, whatever numbers somebody sent."""
+    finite = torch.from_numpy(np.array(latent, dtype=np.float32)).nan_to_num(nan=0.0)
+    return finite.clamp(-_BOUND, _BOUND)
+
+
+def _goal(positive: Reading, seed: int, size: torch.Size) -> torch.Tensor:
+    height, width = size
+    own = content.field(seed, height, width)
+    of_prompt = content.field(positive.place, height, width)
+    return content.normal((1.0 - _PROMPT_SHARE**2) ** 0.5 * own + _PROMPT_SHARE * of_prompt)
+
+
+def _moved(start: tuple[torch.Tensor, Style], goal: torch.Tensor, style: Style, share: float) -> Latent:
+    fields, before = start
+    mixed = Style(torch.lerp(before.codes, style.codes, share**0.9))
+    return join(content.toward(fields, goal, share), mixed).numpy()

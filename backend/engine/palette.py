@@ -1,0 +1,106 @@
+"""From readings to a style: four colours graded in Oklab, forms and dials."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from backend.engine.lexicon import Reading
+from backend.engine.oklab import oklab_from_hex
+from backend.engine.style import FORMS, Style
+
+Lab = list[float]
+_DIALS = ("scale", "glow", "haze", "contrast", "spread", "lean", "warp")
+
+
+def style_of(positive: Reading, negative: Reading, cfg: float) -> Style:
+    """The style that ``positive`` asks for, away from ``negative``; ``cfg`` says how strictly."""
+    pull = min((1.0 - math.exp(-max(cfg, 0.0) / 3.0)) / 0.9, 1.1)
+    moods = {
+        key: positive.moods.get(key, 0.0) - 0.5 * negative.moods.get(key, 0.0)
+        for key in _keys(positive, negative)
+    }
+    colours = _grade(_hues(positive, pull), moods, pull)
+    colours = {name: _away(lab, negative, pull) for name, lab in colours.items()}
+    dials = {name: _soft(moods.get(name, 0.0)) * min(pull, 1.0) for name in _DIALS}
+    return Style.build(colours, _forms(positive, negative), {**dials, "body": -0.2})
+
+
+def _keys(*readings: Reading) -> list[str]:
+    return sorted({key for reading in readings for key in reading.moods})
+
+
+def _soft(value: float) -> float:
+    return 0.85 * math.tanh(value / 0.85)
+
+
+def _forms(positive: Reading, negative: Reading) -> Mapping[str, float]:
+    """Squared, so that a theme has one or two forms instead of a little of each."""
+    own = {form: positive.forms.get(form, 0.0) - 0.7 * negative.forms.get(form, 0.0) for form in FORMS}
+    if max(own.values()) <= 0.05:
+        place = positive.place
+        own = {FORMS[place % 7]: 1.0, FORMS[place // 7 % 7]: 0.6}
+    return {form: max(value, 0.0) ** 2 for form, value in own.items()}
+
+
+def _hues(reading: Reading, pull: float) -> list[tuple[Lab, float]]:
+    """The colours named, with their weights; a quiet hue of the text's own where none is."""
+    found = [(list(oklab_from_hex(value)), weight) for value, weight in reading.colours]
+    if not found:
+        angle = reading.place % 4096 / 4096 * math.tau
+        found = [([0.6, 0.07 * math.cos(angle), 0.07 * math.sin(angle)], 1.0)]
+    return [
+        ([light, green * min(pull, 1.0), blue * min(pull, 1.0)], weight)
+        for (light, green, blue), weight in found
+    ]
+
+
+def _grade(hues: list[tuple[Lab, float]], moods: Mapping[str, float], pull: float) -> dict[str, Lab]:
+    """Four colours by light: shadows borrow the darkest hue, lights the palest, accents the richest."""
+    total = sum(weight for _, weight in hues)
+    mean = [sum(lab[i] * weight for lab, weight in hues) / total for i in range(3)]
+    key = math.tanh(1.1 * moods.get("key", 0.0) + 1.6 * (mean[0] - 0.55))
+    dark = _blend(mean, min(hues, key=lambda hue: hue[0][0] + 0.3 / (0.2 + hue[1]) * 0.3)[0], 0.85)
+    pale = _blend(mean, max(hues, key=lambda hue: hue[0][0] - 0.3 / (0.2 + hue[1]) * 0.3)[0], 0.85)
+    rich = max(hues, key=lambda hue: _chroma(hue[0]) * hue[1])[0]
+    body = _blend(mean, max(hues, key=lambda hue: hue[1])[0], 0.85)
+    warm, gain = 0.02 * _soft(moods.get("warm", 0.0)), 1.0 + 0.5 * _soft(moods.get("chroma", 0.0))
+    high = max(key, 0.0) ** 1.5
+    return {
+        "shadow": _set(dark, _mix(0.17 + 0.07 * min(key, 0), 0.55, high), 0.85 * gain, 0.10, 0.0),
+        "mid": _set(body, _mix(0.42 + 0.16 * min(key, 0), 0.80, high), 1.0 * gain, 0.13, warm),
+        "light": _set(pale, _mix(0.82 + 0.08 * min(key, 0), 0.95, high), 0.8 * gain, 0.11, 1.5 * warm),
+        "accent": _set(rich, _mix(0.80, 0.52, high), 1.15 * gain, 0.17, warm),
+    }
+
+
+def _set(lab: Lab, lightness: float, gain: float, limit: float, warm: float) -> Lab:
+    """The hue of ``lab`` at another lightness, its chroma scaled and softly limited."""
+    chroma = _chroma(lab) * gain
+    scale = limit * math.tanh(chroma / limit) / max(_chroma(lab), 1e-6)
+    return [lightness, lab[1] * scale + 0.4 * warm, lab[2] * scale + warm]
+
+
+def _away(lab: Lab, negative: Reading, pull: float) -> Lab:
+    """Takes out what the colour shares with the hues of the negative prompt."""
+    light, green, blue = lab
+    for value, weight in negative.colours[:12]:
+        _, green_no, blue_no = oklab_from_hex(value)
+        size = math.hypot(green_no, blue_no)
+        if size < 0.03:
+            continue
+        shared = max((green * green_no + blue * blue_no) / size, 0.0) * min(0.8 * weight * pull, 1.0)
+        green, blue = green - shared * green_no / size, blue - shared * blue_no / size
+    return [light, green, blue]
+
+
+def _chroma(lab: Lab) -> float:
+    return math.hypot(lab[1], lab[2])
+
+
+def _blend(one: Lab, other: Lab, share: float) -> Lab:
+    return [_mix(a, b, share) for a, b in zip(one, other, strict=True)]
+
+
+def _mix(one: float, other: float, share: float) -> float:
+    return one + (other - one) * share

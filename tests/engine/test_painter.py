@@ -1,0 +1,254 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from backend.engine.oklab import oklab_from_hex, oklab_from_srgb
+from backend.engine.painter import DreamPainter
+from backend.engine.painting import Latent, Painter, Pixels
+from backend.interpolation.spherical_lerp import slerp
+
+AURORA = "veils of emerald and teal light in a midnight blue sky"
+HEIGHT, WIDTH = 24, 40
+PROMPTS = (
+    AURORA,
+    "cracks of orange light in black strata",
+    "stained glass, sapphire blue, ruby and gold",
+    "black ink unfolding in milk white water",
+    "pink and cyan nebula, scattered stars",
+)
+
+
+@pytest.fixture(scope="module")
+def painter() -> DreamPainter:
+    return DreamPainter()
+
+
+def sampled(painter: DreamPainter, text: str = AURORA, **changed: Any) -> Latent:
+    latent = changed.pop("latent", np.zeros((1, 4, HEIGHT, WIDTH), np.float32))
+    said = {"seed": 1, "steps": 2, "cfg": 7.0, "denoise": 1.0, "on_step": lambda done, total: None}
+    negative = painter.text(changed.pop("negative", ""))
+    return painter.sample(latent, painter.text(text), negative, **{**said, **changed})
+
+
+def picture(painter: DreamPainter, latent: Latent) -> Pixels:
+    return next(painter.decode(latent))
+
+
+def lab(pixels: Pixels) -> NDArray[np.float32]:
+    rgb = torch.from_numpy(np.array(pixels)).permute(2, 0, 1).float() / 255
+    return oklab_from_srgb(rgb).numpy()
+
+
+def thumbnail(pixels: Pixels) -> NDArray[np.float32]:
+    return np.stack(
+        [np.array(Image.fromarray(c).resize((16, 16), Image.Resampling.BOX)) for c in lab(pixels)]
+    )
+
+
+def edge_energy(pixels: Pixels) -> float:
+    light = lab(pixels)[0]
+    return float(np.hypot(np.diff(light, axis=0)[:, 1:], np.diff(light, axis=1)[1:]).mean())
+
+
+def step(one: Pixels, other: Pixels) -> float:
+    return float(np.abs(lab(one) - lab(other)).mean())
+
+
+def walked(first: Latent, last: Latent, share: float) -> Latent:
+    return slerp(torch.from_numpy(first), torch.from_numpy(last), torch.tensor([share]))[0].numpy()
+
+
+def hue_gap(pixels: Pixels, colour: str) -> float:
+    _, green_red, blue_yellow = lab(pixels).mean((1, 2))
+    _, wished_a, wished_b = oklab_from_hex(colour)
+    gap = np.arctan2(blue_yellow, green_red) - np.arctan2(wished_b, wished_a)
+    return abs(float((gap + np.pi) % (2 * np.pi) - np.pi))
+
+
+def test_it_keeps_the_contract_of_a_painter(painter: DreamPainter) -> None:
+    contract: Painter = painter
+    latent = sampled(painter, latent=np.zeros((3, 4, HEIGHT, WIDTH), np.float32))
+    assert latent.shape == (3, 4, HEIGHT, WIDTH)
+    assert latent.dtype == np.float32
+    pictures = list(contract.decode(latent))
+    assert [p.shape for p in pictures] == [(8 * HEIGHT, 8 * WIDTH, 3)] * 3
+    assert all(p.dtype == np.uint8 for p in pictures)
+    assert contract.encode(pictures[0]).shape == (1, 4, HEIGHT, WIDTH)
+
+
+def test_the_same_words_and_seed_give_the_same_bytes(painter: DreamPainter) -> None:
+    one, other = sampled(painter), sampled(DreamPainter())
+    assert one.tobytes() == other.tobytes()
+    assert picture(painter, one).tobytes() == picture(painter, other).tobytes()
+
+
+def test_a_latent_in_a_batch_is_painted_as_it_is_alone(painter: DreamPainter) -> None:
+    batch = np.concatenate([sampled(painter, seed=seed) for seed in (1, 2, 3)])
+    together = list(painter.decode(batch))
+    assert [p.tobytes() for p in together] == [picture(painter, batch[i : i + 1]).tobytes() for i in range(3)]
+
+
+def test_every_step_is_told_and_a_raise_ends_the_sampling(painter: DreamPainter) -> None:
+    told: list[tuple[int, int]] = []
+    sampled(painter, steps=4, on_step=lambda done, total: told.append((done, total)))
+    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+    def stop(done: int, total: int) -> None:
+        raise InterruptedError(f"{done} of {total}")
+
+    with pytest.raises(InterruptedError, match="1 of 4"):
+        sampled(painter, steps=4, on_step=stop)
+
+
+def test_the_number_of_steps_does_not_change_where_they_lead(painter: DreamPainter) -> None:
+    start = sampled(painter, seed=5)
+    few, many = (sampled(painter, latent=start, denoise=0.5, steps=steps) for steps in (1, 9))
+    assert np.array_equal(few, many)
+
+
+def test_denoise_is_a_dial_from_the_same_to_another_picture(painter: DreamPainter) -> None:
+    start = sampled(painter, seed=8)
+    shown = picture(painter, start)
+    assert np.array_equal(sampled(painter, latent=start, denoise=0.0), start)
+    dials = (0.05, 0.15, 0.3, 0.45, 0.6, 0.8, 1.0)
+    steps = [
+        step(shown, picture(painter, sampled(painter, latent=start, seed=9, denoise=dial))) for dial in dials
+    ]
+    assert steps == sorted(steps)
+    assert steps[0] < 0.25 * steps[-1]
+    assert np.array_equal(sampled(painter, latent=start, seed=9), sampled(painter, seed=9))
+
+
+def test_the_given_latent_is_not_written_to(painter: DreamPainter) -> None:
+    start = sampled(painter)
+    kept = start.copy()
+    sampled(painter, latent=start, denoise=0.5)
+    list(painter.decode(start))
+    assert np.array_equal(start, kept)
+    start.flags.writeable = False
+    list(painter.decode(start))
+
+
+@pytest.mark.parametrize("text", PROMPTS)
+def test_latents_have_about_unit_variance(painter: DreamPainter, text: str) -> None:
+    latent = sampled(painter, text, latent=np.zeros((1, 4, 54, 96), np.float32))
+    assert 0.85 < float(latent.std()) < 1.25
+    assert abs(float(latent.mean())) < 0.1
+
+
+def test_a_loop_of_keyframes_neither_fades_nor_explodes(painter: DreamPainter) -> None:
+    latent = sampled(painter)
+    for seed in range(150):
+        latent = sampled(painter, PROMPTS[seed // 10 % 5], latent=latent, seed=seed, steps=1, denoise=0.45)
+        assert 0.8 < float(latent.std()) < 1.3
+    seen = lab(picture(painter, latent))
+    assert seen[0].std() > 0.04
+    assert np.hypot(seen[1], seen[2]).mean() > 0.015
+
+
+def test_a_loop_that_repeats_one_seed_stays_alive(painter: DreamPainter) -> None:
+    latent = sampled(painter)
+    for _ in range(60):
+        latent = sampled(painter, latent=latent, steps=1, denoise=0.45)
+    assert 0.8 < float(latent.std()) < 1.3
+
+
+def test_a_walk_morphs_and_does_not_cross_fade(painter: DreamPainter) -> None:
+    ratios = []
+    for seed in range(10):
+        text = PROMPTS[seed % 5]
+        first, last = sampled(painter, text, seed=seed), sampled(painter, text, seed=seed + 100)
+        middle = walked(first, last, 0.5)
+        ends = [picture(painter, first), picture(painter, last)]
+        ratios.append(2 * edge_energy(picture(painter, middle)) / sum(map(edge_energy, ends)))
+    assert np.mean(ratios) >= 0.95
+    assert sum(ratio >= 0.9 for ratio in ratios) >= 8
+
+
+def test_near_latents_give_near_pictures(painter: DreamPainter) -> None:
+    first, last = sampled(painter, seed=1), sampled(painter, seed=2)
+    near = walked(first, last, 0.02)
+    whole = step(picture(painter, first), picture(painter, last))
+    assert step(picture(painter, first), picture(painter, near)) < 0.15 * whole
+
+
+@pytest.mark.parametrize("text", PROMPTS)
+def test_encoding_keeps_the_composition_of_a_painted_picture(painter: DreamPainter, text: str) -> None:
+    shown = picture(painter, sampled(painter, text))
+    again = picture(painter, painter.encode(shown))
+    for one, other in zip(thumbnail(shown), thumbnail(again), strict=True):
+        assert np.corrcoef(one.ravel(), other.ravel())[0, 1] > 0.8
+
+
+def test_encoding_keeps_the_composition_of_a_foreign_picture(painter: DreamPainter) -> None:
+    photo = Image.new("RGB", (320, 192), (120, 170, 220))
+    draw = ImageDraw.Draw(photo)
+    draw.rectangle((0, 120, 320, 192), fill=(70, 110, 50))
+    draw.ellipse((200, 30, 260, 90), fill=(250, 240, 200))
+    draw.polygon([(20, 130), (90, 40), (160, 130)], fill=(110, 60, 50))
+    pixels = np.array(photo)
+    again = picture(painter, painter.encode(pixels))
+    for one, other in zip(thumbnail(pixels), thumbnail(again), strict=True):
+        assert np.corrcoef(one.ravel(), other.ravel())[0, 1] > 0.8
+
+
+@pytest.mark.parametrize(
+    ("word", "colour"), [("red", "c0271e"), ("teal", "14808a"), ("gold", "d9a437"), ("violet", "7148b0")]
+)
+def test_a_colour_word_is_seen_and_its_negation_moves_away(
+    painter: DreamPainter, word: str, colour: str
+) -> None:
+    text = f"soft {word} clouds"
+    shown = picture(painter, sampled(painter, text))
+    assert hue_gap(shown, colour) < np.pi / 6
+    without = lab(picture(painter, sampled(painter, text, negative=word))).mean((1, 2))[1:]
+    _, *wished = oklab_from_hex(colour)
+    assert np.dot(without, wished) < 0.6 * np.dot(lab(shown).mean((1, 2))[1:], wished)
+
+
+def test_prompts_and_seeds_are_told_apart(painter: DreamPainter) -> None:
+    thumbs = [thumbnail(picture(painter, sampled(painter, text))) for text in PROMPTS]
+    thumbs += [thumbnail(picture(painter, sampled(painter, seed=seed))) for seed in (2, 3, 4)]
+    gaps = [np.abs(a - b).mean() for i, a in enumerate(thumbs) for b in thumbs[:i]]
+    assert min(gaps) > 0.02
+
+
+def test_unknown_words_have_a_place_of_their_own(painter: DreamPainter) -> None:
+    one, other = (picture(painter, sampled(painter, text)) for text in ("qwzx", "zzyxx blorf"))
+    assert step(one, other) > 0.02
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (2, 9), (8, 8), (13, 7), (5, 60)])
+def test_any_size_is_painted(painter: DreamPainter, height: int, width: int) -> None:
+    latent = sampled(painter, latent=np.zeros((1, 4, height, width), np.float32))
+    shown = picture(painter, latent)
+    assert shown.shape == (8 * height, 8 * width, 3)
+    assert painter.encode(shown).shape == latent.shape
+    assert np.isfinite(painter.encode(shown)).all()
+
+
+@pytest.mark.parametrize("value", [0.0, np.nan, np.inf, 1e30])
+def test_a_latent_from_elsewhere_is_painted_without_a_fuss(painter: DreamPainter, value: float) -> None:
+    latent = np.full((1, 4, 8, 8), value, np.float32)
+    assert picture(painter, latent).shape == (64, 64, 3)
+    assert np.isfinite(sampled(painter, latent=latent, denoise=0.5)).all()
+    noise = np.random.default_rng(1).standard_normal((1, 4, 16, 16)).astype(np.float32)
+    assert picture(painter, noise).std() > 3
+
+
+def test_gradients_are_dithered(painter: DreamPainter) -> None:
+    shown = picture(painter, sampled(painter, latent=np.zeros((1, 4, 54, 96), np.float32)))
+    same = (np.diff(shown[..., 1].astype(int), axis=1) == 0).mean()
+    assert same < 0.6
+
+
+def test_importing_the_painter_leaves_the_threads_alone() -> None:
+    source = "".join(path.read_text() for path in Path("backend/engine").glob("*.py"))
+    assert source.count("set_num_threads") == 1
