@@ -47,13 +47,17 @@ class Loop:
         start = time.monotonic()
         while not what(self):
             if time.monotonic() - start > guard_s:
-                raise TimeoutError(f"{self.controller.reason.sentence} ({self.controller.keyframes} keyframes)")
+                raise TimeoutError(
+                    f"{self.controller.reason.sentence} ({self.controller.keyframes} keyframes)"
+                )
             time.sleep(0.005)
         return time.monotonic() - start
 
 
 @contextmanager
-def running_loop(url: str, *, gap_s: float = 4.0, fps: float = 10.0, size: tuple[int, int] | None = None) -> Iterator[Loop]:
+def running_loop(
+    url: str, *, gap_s: float = 4.0, fps: float = 10.0, size: tuple[int, int] | None = None
+) -> Iterator[Loop]:
     """Dream on the engine at ``url``, as fast as it can; the buffer is emptied at once and never full."""
     clock, wake, rng = time.monotonic, threading.Event(), random.Random(1)
     client = ComfyUIClient(url)
@@ -64,7 +68,7 @@ def running_loop(url: str, *, gap_s: float = 4.0, fps: float = 10.0, size: tuple
     buffer, pace = FrameBuffer(_BUFFER_BYTES), Pace()
     with tempfile.TemporaryDirectory(prefix="dreamloop-bench-") as folder:
         shelf = FrameShelf(Path(folder), keep_s=5, budget_bytes=10**9, max_pixels=_MAX_PIXELS, clock=clock)
-        playback = Playback(buffer, shelf, pace, fps=fps, on_shown=lambda: None, clock=clock)
+        playback = Playback(buffer, shelf, pace, fps=fps, clock=clock)
         generator = DreamGenerator(
             engine, mode="hybrid", denoise=0.45, size=size, max_pixels=_MAX_PIXELS, rng=rng
         )

@@ -33,4 +33,4 @@ def server_url(request: pytest.FixtureRequest) -> Iterator[str]:
     elif request.param == "fake":
         yield request.getfixturevalue("fake_comfy").url
     else:
-        yield request.getfixturevalue("embedded_engine")
+        yield request.getfixturevalue("embedded_engine").url

@@ -13,9 +13,16 @@ from pathlib import Path
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
     """Declare the command."""
     parser = subparsers.add_parser("engine", help="run the embedded engine alone")
-    parser.add_argument("--port", type=int, default=8189, metavar="N", help="on 127.0.0.1; 0 takes a free one (8189)")
-    parser.add_argument("--folder", type=Path, metavar="DIR", help="its input, output and temp; a temporary one if not given")
-    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads to paint with; all cores if not given")
+    parser.set_defaults(handler=run)
+    parser.add_argument(
+        "--port", type=int, default=8189, metavar="N", help="on 127.0.0.1; 0 takes a free one (8189)"
+    )
+    parser.add_argument(
+        "--folder", type=Path, metavar="DIR", help="its input, output and temp; a temporary one if not given"
+    )
+    parser.add_argument(
+        "--threads", type=int, metavar="N", help="CPU threads to paint with; all cores if not given"
+    )
     parser.add_argument("--parent-watch", action="store_true", help="end when standard input ends")
     return parser
 
@@ -29,7 +36,9 @@ def run(args: argparse.Namespace) -> int:
     from backend.engine.serving import serve
 
     with ExitStack() as stack:
-        folder = args.folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dreamloop-engine-")))
+        folder = args.folder or Path(
+            stack.enter_context(tempfile.TemporaryDirectory(prefix="dreamloop-engine-"))
+        )
         try:
             serve(args.port, folder, DreamPainter(threads=args.threads), args.parent_watch, _announce)
         except OSError as error:

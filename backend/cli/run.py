@@ -10,12 +10,14 @@ import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from types import FrameType
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from backend.cli.live_line import LiveLine
-from backend.config import Settings
-from backend.errors import AlreadyRunning, ConfigError, PromptsError, StorageError
-from backend.utils.status_schema import Status
+from backend.errors import AlreadyRunning, PromptsError, StorageError
+
+if TYPE_CHECKING:  # `main.py --help` must not wait for pydantic
+    from backend.config import Settings
+    from backend.utils.status_schema import Status
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +30,8 @@ _EXIT_CONFIG = 78
 class RunningDream(Protocol):
     """What the command needs of a dream that has been started."""
 
-    finished: threading.Event
+    @property
+    def finished(self) -> threading.Event: ...
 
     @property
     def status(self) -> Status: ...
@@ -36,7 +39,7 @@ class RunningDream(Protocol):
     def tick(self) -> None: ...
 
 
-Compose = Callable[[Settings, int | None], AbstractContextManager[RunningDream]]
+Compose = Callable[["Settings", int | None], AbstractContextManager[RunningDream]]
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
@@ -56,8 +59,8 @@ def run(args: argparse.Namespace, settings: Settings, compose: Compose) -> int:
     except AlreadyRunning as error:
         print(f"dreamloop: {error}", file=sys.stderr)
         return _EXIT_ALREADY_RUNNING
-    except (ConfigError, PromptsError) as error:
-        print(f"dreamloop cannot start:\n{error}", file=sys.stderr)
+    except PromptsError as error:
+        print(f"the prompts cannot be used:\n{error}", file=sys.stderr)
         return _EXIT_CONFIG
     except StorageError as error:
         print(f"dreamloop cannot write where it is told to: {error}", file=sys.stderr)

@@ -210,7 +210,7 @@ class DreamController:
     def _has_room(self) -> bool:
         coming_s = self._gaps.gap_s if self._pending is not None else 0.0
         room_s = self.buffer_target_s - self._buffer.promised_s - coming_s
-        return room_s > 0.0 and self._buffer.bytes < self._buffer.max_bytes / 2
+        return room_s > 0.0 and self._buffer.size_bytes < self._buffer.max_bytes / 2
 
     def _look_at_prompts(self, now: float) -> None:
         if now - self._prompts_checked >= _PROMPTS_CHECK_S:

@@ -43,6 +43,7 @@ def choose_engine(wished_url: str | None, find_models: Callable[[str], tuple[str
     return EngineChoice(
         EngineKind.EMBEDDED,
         None,
-        f"no ComfyUI with a model answers at {DEFAULT_URL}, so the embedded engine dreams: it paints abstract "
-        "pictures on the CPU and is no diffusion model. Start ComfyUI, or set comfyui.url, and start again.",
+        f"no ComfyUI with a model answers at {DEFAULT_URL}, so the embedded engine dreams: it paints "
+        "abstract pictures on the CPU and is no diffusion model. Start ComfyUI, or set comfyui.url, and "
+        "start again to dream with it.",
     )

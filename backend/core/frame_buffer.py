@@ -120,7 +120,7 @@ class FrameBuffer:
         return max(0.0, self._promised_s)
 
     @property
-    def bytes(self) -> int:
+    def size_bytes(self) -> int:
         """Bytes of the pictures at hand."""
         return self._bytes
 

@@ -171,7 +171,7 @@ class FrameShelf:
         return len(self._files)
 
     @property
-    def bytes(self) -> int:
+    def size_bytes(self) -> int:
         """What they take, counting a frame shown twice twice."""
         return self._bytes
 

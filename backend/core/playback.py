@@ -26,15 +26,21 @@ _BRIDGE_S = 1.2
 _RATE_FRAMES = 31
 
 
+def _nothing() -> None:
+    pass
+
+
 class Playback:
     """Shows one frame a tick: the next of the buffer, else, while the engine is away, a kept one.
 
     Args:
         fps: Frames per second at a pace of 1.
         limit: Show no more frames than this; None for no limit.
+        clock: Monotonic seconds.
+
+    Attributes:
         on_shown: Called after each shown frame, and after each that the disk refused.
         on_limit: Called once when the limit is reached.
-        clock: Monotonic seconds.
     """
 
     def __init__(
@@ -44,11 +50,11 @@ class Playback:
         pace: Pace,
         *,
         fps: float,
-        on_shown: Callable[[], object],
         limit: int | None = None,
-        on_limit: Callable[[], None] = lambda: None,
         clock: Callable[[], float],
     ) -> None:
+        self.on_shown: Callable[[], None] = _nothing
+        self.on_limit: Callable[[], None] = _nothing
         self.newest: ShownFrame | None = None
         self.frames_shown = 0
         self.speed = 1.0
@@ -60,8 +66,6 @@ class Playback:
         self._pace = pace
         self._frame_s = 1.0 / fps
         self._limit = limit
-        self._on_shown = on_shown
-        self._on_limit = on_limit
         self._clock = clock
         self._due = clock()
         self._last_fresh = clock()
@@ -162,7 +166,7 @@ class Playback:
             self._count()
         except StorageError as error:
             self._refused(error)
-        self._on_shown()
+        self.on_shown()
 
     def _replay_one(self, now: float) -> bool:
         """Show a kept frame if no new one is to be had; False if there is none to move to."""
@@ -188,7 +192,7 @@ class Playback:
         except StorageError as error:
             replay.discard(path)
             self._refused(error)
-        self._on_shown()
+        self.on_shown()
 
     def _leave_replay(self, frame: Frame) -> None:
         if self._replay is not None and frame.kind is not FrameKind.REPLAY:
@@ -200,7 +204,7 @@ class Playback:
         self.frames_shown += 1
         self.storage_error = None
         if self.frames_shown == self._limit:
-            self._on_limit()
+            self.on_limit()
 
     def _refused(self, error: StorageError) -> None:
         """The frame is lost, the dream is not: the next one is tried, from memory, at its time."""

@@ -62,7 +62,7 @@ class Report:
             display=self._display(),
             storage=StorageStatus(
                 frames=self.shelf.frames,
-                frame_bytes=self.shelf.bytes,
+                frame_bytes=self.shelf.size_bytes,
                 budget_bytes=self.shelf.budget_bytes,
                 last_error=self.playback.storage_error,
             ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 _NIGHT = np.array([9.0, 11.0, 20.0])
@@ -25,13 +26,16 @@ def title_frame(width: int, height: int, sentence: str) -> bytes:
     return file.getvalue()
 
 
-def _field(width: int, height: int) -> np.ndarray:
+def _field(width: int, height: int) -> NDArray[np.uint8]:
     """A wide glow below the middle, dithered so that the dark gradient shows no bands."""
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     distance = np.hypot((x / width - 0.5) * 1.3, y / height - 0.62)
     glow = np.exp(-((distance / 0.34) ** 2))[..., None]
     dither = np.random.default_rng(0).uniform(-0.5, 0.5, (height, width, 1))
-    return np.clip(_NIGHT + glow * (_GLOW - _NIGHT) + dither + 0.5, 0, 255).astype(np.uint8)
+    field: NDArray[np.uint8] = np.clip(_NIGHT + glow * (_GLOW - _NIGHT) + dither + 0.5, 0, 255).astype(
+        np.uint8
+    )
+    return field
 
 
 def _centred(

@@ -20,7 +20,6 @@ log = logging.getLogger(__name__)
 
 _FIRST_WAIT_S = 0.5
 _LONGEST_WAIT_S = 30.0
-_SAY_AGAIN_S = 60.0
 
 _CODES: tuple[tuple[type[Exception], ReasonCode, str], ...] = (
     (EngineUnreachable, ReasonCode.ENGINE_UNREACHABLE, "is ComfyUI running there?"),
@@ -48,7 +47,6 @@ class Trouble:
         self._backoff = Backoff(_FIRST_WAIT_S, _LONGEST_WAIT_S, rng)
         self._reason: Reason | None = None
         self._until = float("-inf")
-        self._said: tuple[str, float] | None = None
 
     @property
     def failures(self) -> int:
@@ -74,21 +72,13 @@ class Trouble:
             (ReasonCode.ENGINE_ERROR, "the log has the details"),
         )
         self._reason = Reason(code=code, sentence=f"{error}; {wish}")
-        self._say(f"{error}; {wish}", wait_s, now)
+        log.warning("%s; %s (next try in %.1f s)", error, wish, wait_s)
 
     def over(self) -> None:
         """Something has worked."""
         if self._backoff.failures:
             log.info("recovered after %d failures", self._backoff.failures)
         self._backoff.reset()
-        self._said = None
         self._reason = None
         self.last_error = None
         self._until = float("-inf")
-
-    def _say(self, what: str, wait_s: float, now: float) -> None:
-        """Log news at once, and what is known already once a minute."""
-        known = self._said is not None and self._said[0] == what and now - self._said[1] < _SAY_AGAIN_S
-        if not known:
-            self._said = (what, now)
-            log.warning("%s (next try in %.1f s)", what, wait_s)

@@ -98,9 +98,11 @@ def _perpendicular(u: Tensor, v: Tensor, angle: Tensor) -> Tensor:
     across = v - torch.cos(angle) * u
     length = across.norm(dim=1, keepdim=True)
     if bool((length > _MIN_SINE).all()):
-        return across / length
+        unit: Tensor = across / length
+        return unit
     generator = torch.Generator().manual_seed(0)
     anywhere = torch.randn(u.shape[1], generator=generator).to(u.device).expand_as(u)
     anywhere = anywhere - (anywhere * u).sum(dim=1, keepdim=True) * u
     fallback = anywhere / anywhere.norm(dim=1, keepdim=True).clamp_min(_MIN_SINE)
-    return torch.where(length > _MIN_SINE, across / length.clamp_min(_MIN_SINE), fallback)
+    chosen: Tensor = torch.where(length > _MIN_SINE, across / length.clamp_min(_MIN_SINE), fallback)
+    return chosen

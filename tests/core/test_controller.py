@@ -87,7 +87,7 @@ def dream(folder: Path, mode: str = "hybrid", buffer_s: float = 3.0) -> Dream:
     engine, buffer, pace = MemoryEngine(), FrameBuffer(10_000_000), Pace()
     shelf = FrameShelf(folder / "output", keep_s=60, budget_bytes=10_000_000, max_pixels=10_000, clock=clock)
     shelf.open()
-    playback = Playback(buffer, shelf, pace, fps=FPS, on_shown=lambda: None, clock=clock)
+    playback = Playback(buffer, shelf, pace, fps=FPS, clock=clock)
     generator = DreamGenerator(engine, mode=mode, denoise=0.45, size=(64, 40), max_pixels=10_000, rng=rng)
     gaps = GapFiller(
         generator,

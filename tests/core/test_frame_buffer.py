@@ -72,7 +72,7 @@ def test_an_empty_buffer_has_exactly_no_seconds() -> None:
     for place in buffer.reserve([0.1] * 7, deadline=10.0):
         buffer.put(place, frame("x"))
     assert len(taken(buffer)) == 7
-    assert (buffer.ready_s, buffer.promised_s, buffer.bytes) == (0.0, 0.0, 0)
+    assert (buffer.ready_s, buffer.promised_s, buffer.size_bytes) == (0.0, 0.0, 0)
 
 
 def test_the_bytes_are_bounded_and_a_frame_too_many_is_passed_over() -> None:
@@ -81,7 +81,7 @@ def test_the_bytes_are_bounded_and_a_frame_too_many_is_passed_over() -> None:
     assert buffer.put(places[0], frame("abc"))
     assert not buffer.put(places[1], frame("def"))
     assert buffer.put(places[2], frame("gh"))
-    assert buffer.bytes == 5
+    assert buffer.size_bytes == 5
     assert taken(buffer) == ["abc", "gh"]
 
 

@@ -94,7 +94,7 @@ def test_the_budget_holds_whatever_the_frame_rate(tmp_path: Path, clock: Clock) 
         shelf.show(frame(seed))
     on_disk = sum(path.stat().st_size for path in shelf.frames_folder.iterdir())
     assert on_disk <= size * 10 * 1.2
-    assert shelf.bytes == on_disk
+    assert shelf.size_bytes == on_disk
     assert shelf.frames < 50
 
 

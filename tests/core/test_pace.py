@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from backend.core.pace import Pace
@@ -42,7 +44,7 @@ def test_a_slower_engine_stretches_time_evenly_and_never_freezes(seconds_per_gap
     share = GAP_S / seconds_per_gap
     assert min(speeds) > 0.85 * share
     assert max(speeds) < 1.15 * share
-    steps = [later - earlier for (earlier, _), (later, _) in zip(shown, shown[1:], strict=False)]
+    steps = [later - earlier for (earlier, _), (later, _) in itertools.pairwise(shown)]
     assert max(steps) < 1.3 / FPS / share
 
 

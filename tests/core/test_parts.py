@@ -74,16 +74,6 @@ def test_trouble_is_told_with_a_wish_and_forgotten_when_something_works() -> Non
     assert not trouble.waiting(10.1)
 
 
-def test_the_same_trouble_again_and_again_is_logged_at_most_once_a_minute(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    trouble, now = Trouble(random.Random(1)), 0.0
-    for _ in range(200):
-        trouble.happened(EngineUnreachable("http://127.0.0.1:8188", "connection refused"), now)
-        now += 9.0
-    assert len(caplog.records) <= now / 60.0 + 1
-
-
 def test_backoff_doubles_with_jitter_up_to_its_longest_and_starts_anew_after_a_success() -> None:
     backoff = Backoff(0.5, 30.0, random.Random(1))
     waits = [backoff.next_s() for _ in range(40)]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -62,9 +63,8 @@ def make(folder: Path, limit: int | None = None) -> Display:
     clock, buffer, told = Clock(), FrameBuffer(10**8), []
     shelf = FrameShelf(folder, keep_s=60, budget_bytes=10**9, max_pixels=10_000, clock=clock)
     shelf.open()
-    playback = Playback(
-        buffer, shelf, Pace(), fps=1 / FRAME_S, limit=limit, on_shown=lambda: told.append(1), clock=clock
-    )
+    playback = Playback(buffer, shelf, Pace(), fps=1 / FRAME_S, limit=limit, clock=clock)
+    playback.on_shown = lambda: told.append(1)
     return Display(clock, buffer, shelf, playback, told)
 
 
@@ -72,7 +72,7 @@ def test_frames_are_shown_in_order_at_the_configured_rate(display: Display) -> N
     display.dream(20)
     shown = display.run(2.5)
     assert [sequence for _, sequence in shown] == list(range(1, 21))
-    steps = [later - earlier for (earlier, _), (later, _) in zip(shown, shown[1:], strict=False)]
+    steps = [later - earlier for (earlier, _), (later, _) in itertools.pairwise(shown)]
     assert max(steps) <= FRAME_S + 0.011
     assert len(display.told) == 20
 

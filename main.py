@@ -1,0 +1,310 @@
+#!/usr/bin/env python3
+"""Dreamloop: a machine that dreams, day and night.
+
+This is the composition root: it reads the settings, builds the parts, starts them in order and stops
+them in reverse. What a command prints and asks stands in backend/cli/.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import logging
+import os
+import random
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from backend.config import Settings
+    from backend.core.engine import Engine
+    from backend.core.frame_shelf import FrameShelf, ShownFrame
+    from backend.core.playback import Playback
+    from backend.utils.status_schema import Status
+    from backend.utils.status_writer import StatusWriter
+
+log = logging.getLogger("dreamloop")
+
+_BUFFER_BYTES = 512_000_000
+_MAX_PIXELS = 64_000_000
+_TITLE_SIZE = (768, 432)
+_ENGINE_START_S = 60.0
+_PROBE_S = 2.0
+EXIT_CONFIG = 78
+
+
+@dataclass(frozen=True)
+class Dreamloop:
+    """A dream that has been started.
+
+    Attributes:
+        finished: Set when it has shown all the frames that were asked for, or was told to stop.
+    """
+
+    finished: threading.Event
+    writer: StatusWriter
+
+    @property
+    def status(self) -> Status:
+        """The newest status."""
+        return self.writer.latest
+
+    def tick(self) -> None:
+        """Keep the status file younger than a second."""
+        self.writer.tick()
+
+
+@contextmanager
+def compose(settings: Settings, frames: int | None) -> Iterator[Dreamloop]:
+    """Build the parts, start them in order, and stop them in reverse on the way out.
+
+    Args:
+        settings: All of them; each part is handed what it needs.
+        frames: Stop after so many shown frames; None for never.
+
+    Raises:
+        AlreadyRunning: If another Dreamloop owns the output folder.
+        PromptsError: If there are no themes that can be used.
+        StorageError: If the output or status folder cannot be used.
+    """
+    from backend.core.controller import DreamController
+    from backend.core.frame_buffer import FrameBuffer
+    from backend.core.gap import GapFiller
+    from backend.core.generator import DreamGenerator
+    from backend.core.pace import Pace
+    from backend.core.playback import Playback
+    from backend.core.report import Report
+    from backend.interpolation.hybrid_generator import HybridGenerator
+    from backend.interpolation.latent_encoder import LatentEncoder
+    from backend.utils.control import ControlServer
+    from backend.utils.lock import OutputLock
+    from backend.utils.prompt_manager import PromptManager
+    from backend.utils.status_writer import StatusWriter
+
+    dream, display = settings.dream, settings.display
+    size = None if dream.size is None else (dream.size.width, dream.size.height)
+    clock, wake, finished = time.monotonic, threading.Event(), threading.Event()
+    rng = random.Random(dream.seed)
+    with ExitStack() as stack:
+        stack.enter_context(OutputLock(settings.storage.output))
+        prompts = PromptManager(
+            settings.prompts.folder,
+            seconds_per_theme=settings.prompts.seconds_per_theme,
+            seconds_per_prompt=settings.prompts.seconds_per_prompt,
+            order=settings.prompts.order,
+            rng=rng,
+        )
+        buffer, pace, shelf = FrameBuffer(_BUFFER_BYTES), Pace(), _shelf(settings)
+        playback = Playback(buffer, shelf, pace, fps=display.fps, limit=frames, clock=clock)
+        _show_something(playback, shelf.open(), size or _TITLE_SIZE)
+        engine, note = _choose_engine(settings, stack)
+        generator = DreamGenerator(
+            engine, mode=dream.mode, denoise=dream.denoise, size=size, max_pixels=_MAX_PIXELS, rng=rng
+        )
+        gaps = GapFiller(
+            generator,
+            HybridGenerator(LatentEncoder(engine), settings.interpolation.frames_per_job),
+            buffer,
+            pace,
+            fps=display.fps,
+            gap_s=dream.seconds_per_keyframe,
+            max_pixels=_MAX_PIXELS,
+            patience_s=4 * settings.comfyui.job_timeout_seconds,
+            clock=clock,
+            wake=wake.set,
+        )
+        controller = DreamController(
+            engine,
+            generator,
+            gaps,
+            prompts,
+            buffer,
+            playback,
+            buffer_s=display.buffer_seconds,
+            clock=clock,
+            wall=datetime.now,
+            rng=rng,
+            wake=wake,
+        )
+        report = Report(
+            engine, generator, controller, gaps, prompts, buffer, shelf, playback, fps=display.fps, note=note
+        )
+        writer = StatusWriter(settings.storage.status / "status.json", report.body)
+        playback.on_shown, playback.on_limit = writer.publish, finished.set
+        writer.publish()
+        stack.callback(writer.publish)
+        commands: dict[str, Callable[[], None]] = {
+            "pause": controller.pause,
+            "resume": controller.resume,
+            "next": controller.next_theme,
+            "stop": finished.set,
+        }
+        control = ControlServer(settings.storage.status / "control.sock", partial(_obey, commands, writer))
+        for start, stop in (
+            (control.start, control.stop),
+            (engine.client.start, engine.client.close),
+            (playback.start, playback.stop),
+            (controller.start, controller.stop),
+        ):
+            start()
+            stack.callback(stop)
+        yield Dreamloop(finished, writer)
+
+
+def _shelf(settings: Settings) -> FrameShelf:
+    from backend.core.frame_shelf import FrameShelf
+
+    return FrameShelf(
+        settings.storage.output,
+        keep_s=settings.display.keep_seconds,
+        budget_bytes=settings.storage.budget,
+        max_pixels=_MAX_PIXELS,
+        clock=time.monotonic,
+    )
+
+
+def _show_something(playback: Playback, left_over: ShownFrame | None, size: tuple[int, int]) -> None:
+    """There is a picture from the first second: the last one of an earlier run, else a quiet title."""
+    from backend.core.frame_buffer import FrameKind
+    from backend.core.title_frame import title_frame
+
+    if left_over is not None:
+        playback.continue_from(left_over)
+    else:
+        playback.show_at_once(title_frame(*size, "falling asleep"), FrameKind.TITLE)
+
+
+def _choose_engine(settings: Settings, stack: ExitStack) -> tuple[Engine, str]:
+    """Decide which engine dreams, and make ready to talk to it."""
+    from backend.core.comfyui_api import ComfyUIClient
+    from backend.core.comfyui_http import HttpLimits
+    from backend.core.engine import Engine, EngineKind, SamplingChoice
+    from backend.core.engine_choice import choose_engine
+    from backend.engine.process import EngineProcess
+
+    choice = choose_engine(settings.comfyui.url, _checkpoints_at)
+    log.info("%s", choice.note)
+    limits = HttpLimits(connect_s=settings.comfyui.connect_timeout_seconds)
+    start, own_output, url = None, None, choice.url
+    if choice.kind is EngineKind.EMBEDDED:
+        folder = settings.storage.output / ".engine"
+        shutil.rmtree(folder, ignore_errors=True)
+        process = EngineProcess(folder)
+        stack.callback(process.stop)
+        start, own_output = partial(process.ensure_running, _ENGINE_START_S), folder / "output"
+    dream = settings.dream
+    engine = Engine(
+        ComfyUIClient(url or "http://127.0.0.1:0", limits),
+        choice.kind,
+        SamplingChoice(settings.comfyui.checkpoint, dream.steps, dream.cfg, dream.sampler, dream.scheduler),
+        job_timeout_s=settings.comfyui.job_timeout_seconds,
+        instance=_instance(settings.storage.output),
+        hour=lambda: f"{datetime.now():%Y%m%d%H}",
+        start=start,
+        own_output=own_output,
+    )
+    return engine, choice.note
+
+
+def _checkpoints_at(url: str) -> tuple[str, ...]:
+    """The checkpoints of the ComfyUI at an address; none where nobody or somebody else answers."""
+    from backend.core.comfyui_api import ComfyUIClient
+    from backend.core.comfyui_http import HttpLimits
+    from backend.errors import EngineError
+
+    client = ComfyUIClient(url, HttpLimits(connect_s=_PROBE_S, answer_s=_PROBE_S))
+    try:
+        client.system_stats()
+        return client.models("checkpoints")
+    except EngineError:
+        return ()
+
+
+def _instance(output: Path) -> str:
+    """Tells this Dreamloop's files on a shared server from another's; the same at each start."""
+    return hashlib.sha256(f"{os.uname().nodename}:{output.resolve()}".encode()).hexdigest()[:8]
+
+
+def _obey(
+    commands: Mapping[str, Callable[[], None]], writer: StatusWriter, request: dict[str, Any]
+) -> dict[str, Any]:
+    """Answer one request of the control socket."""
+    name = str(request.get("command"))
+    if name == "status":
+        return {"ok": True, "status": writer.latest.model_dump(mode="json")}
+    command = commands.get(name)
+    if command is None:
+        return {
+            "ok": False,
+            "error": f"no such command: {name[:40]!r}; there are {', '.join(commands)}, status",
+        }
+    command()
+    writer.publish()
+    return {"ok": True, "state": writer.latest.state.value}
+
+
+def _run(args: argparse.Namespace) -> int:
+    from backend.cli import run
+
+    settings = _settings(args)
+    return run.run(args, settings, compose)
+
+
+def _doctor(args: argparse.Namespace) -> int:
+    from backend.cli import doctor
+
+    return doctor.run(_settings(args), _choose_engine)
+
+
+def _settings(args: argparse.Namespace) -> Settings:
+    from backend.config import load_settings
+    from backend.utils.logs import set_up_logging
+
+    settings = load_settings(args.config, os.environ).settings
+    set_up_logging(settings.log.level)
+    return settings
+
+
+def _parser() -> argparse.ArgumentParser:
+    from backend.cli import config, control, doctor, engine, run, status
+
+    parser = argparse.ArgumentParser(
+        prog="main.py", description="Dreamloop: a machine that dreams, day and night."
+    )
+    parser.add_argument(
+        "--config", type=Path, metavar="PATH", help="settings file (config.yaml beside main.py)"
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    run.add_parser(commands).set_defaults(handler=_run)
+    doctor.add_parser(commands).set_defaults(handler=_doctor)
+    for module in (status, control, config, engine):
+        module.add_parser(commands)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command, `run` where none is named; returns the exit status."""
+    from backend.errors import ConfigError
+
+    parser = _parser()
+    args = parser.parse_args(arguments)
+    if not hasattr(args, "handler"):
+        args = parser.parse_args(["run"], args)
+    try:
+        return int(args.handler(args))
+    except ConfigError as error:
+        print(f"the settings cannot be used:\n{error}", file=sys.stderr)
+        return EXIT_CONFIG
+
+
+if __name__ == "__main__":
+    sys.exit(main())
