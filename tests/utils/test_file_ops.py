@@ -201,15 +201,28 @@ def test_a_truly_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
     assert done.stdout.strip() == f"{errno.ENOSPC} b'old' ['file']", done.stderr
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+# Root may write everywhere, so it becomes nobody after its imports; the working folder stays reachable.
+WRITE_AS_NOBODY = """
+import os, sys
+from pathlib import Path
+from backend.errors import StorageError
+from backend.utils.file_ops import write_atomic
+os.chdir(sys.argv[1])
+if os.geteuid() == 0:
+    os.setuid(65534)
+try:
+    write_atomic(Path("file"), b"new")
+except StorageError as error:
+    print(error.errno, Path("file").read_bytes(), os.listdir())
+"""
+
+
 def test_a_folder_that_may_not_be_written_is_a_storage_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"old")
     tmp_path.chmod(0o555)
-    try:
-        with pytest.raises(StorageError) as caught:
-            write_atomic(tmp_path / "file", b"x")
-    finally:
-        tmp_path.chmod(0o755)
-    assert caught.value.errno == errno.EACCES
+    done = run_python(WRITE_AS_NOBODY, str(tmp_path))
+    tmp_path.chmod(0o755)
+    assert done.stdout.strip() == f"{errno.EACCES} b'old' ['file']", done.stderr
 
 
 def test_only_orphans_of_our_own_naming_are_swept(tmp_path: Path) -> None:
@@ -240,17 +253,36 @@ def test_a_missing_folder_counts_as_swept(tmp_path: Path) -> None:
     assert sweep_temporaries(tmp_path / "nowhere") == 0
 
 
-def test_an_orphan_of_a_killed_writer_is_swept(tmp_path: Path) -> None:
-    kill_in_replace = (
-        "import os, signal, sys\nfrom pathlib import Path\nfrom backend.utils.file_ops import write_atomic\n"
-        "os.replace = lambda *a: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "write_atomic(Path(sys.argv[1]) / 'file', b'new')"
-    )
-    (tmp_path / "file").write_bytes(b"old")
-    run_python(kill_in_replace, str(tmp_path))
-    assert len(names(tmp_path)) == 2
-    assert sweep_temporaries(tmp_path) == 1
-    assert (tmp_path / "file").read_bytes() == b"old"
+KILL_AT = """
+import os, signal, sys
+from pathlib import Path
+from backend.utils.file_ops import write_atomic
+path, left = Path(sys.argv[1]) / "file", [int(sys.argv[2])]
+def dying(real):
+    def call(*args):
+        left[0] -= 1
+        if left[0] == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real(*args)
+    return call
+for name in ("open", "write", "fsync", "close", "replace"):
+    setattr(os, name, dying(getattr(os, name)))
+write_atomic(path, b"new", durable=True)
+"""
+
+
+def test_a_writer_killed_before_any_call_leaves_old_or_new_and_its_orphan_is_swept(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    for kill_at in range(1, 20):
+        path.write_bytes(b"old")
+        done = run_python(KILL_AT, str(tmp_path), str(kill_at))
+        assert path.read_bytes() in (b"old", b"new")
+        sweep_temporaries(tmp_path)
+        assert names(tmp_path) == ["file"]
+        if done.returncode == 0:
+            assert path.read_bytes() == b"new"
+            return
+    pytest.fail("the kill never moved past the end")
 
 
 def test_a_pid_that_cannot_be_is_not_alive() -> None:
