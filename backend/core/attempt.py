@@ -109,7 +109,7 @@ class Attempt:
                 self.over = True
             case Executing(node=str() as node):
                 self.started, self.node, self.progress = True, node, 0.0
-                self.executed.append(node)
+                self._ran(node)
             case Progress():
                 self.progress = min(1.0, event.value / event.maximum) if event.maximum > 0 else 0.0
             case Executed():
@@ -140,10 +140,15 @@ class Attempt:
         files = {node: files for node, files in self.files.items() if node not in hidden}
         return Finished(self.prompt_id, tuple(self.pictures), files, tuple(self.executed), self.engine_s)
 
+    def _ran(self, node: str) -> None:
+        if node in self.graph and node not in self.executed:
+            self.executed.append(node)
+
     def _picture(self, event: PictureArrived) -> None:
         # Latent previews of a sampler come the same way; only the senders' pictures are ours.
         node = self.node if event.node_id is None else event.node_id
-        if node in self.senders and not (event.node_id is None and event.format != "png"):
+        named = event.node_id is not None
+        if node in self.senders and (named or event.format == "png") and not self.has_pictures:
             self.pictures.append(Picture(event.data, event.format, node))
 
     def _stop(self, timestamp_ms: float | None) -> None:

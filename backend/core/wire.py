@@ -79,7 +79,8 @@ class WebSocketWire:
                 http_no_proxy=["*"],
             )
         except (websocket.WebSocketException, OSError, ValueError) as error:
-            raise WireClosed(f"no connection: {error}", nobody=isinstance(error, OSError)) from error
+            nobody = isinstance(error, OSError | websocket.WebSocketTimeoutException)
+            raise WireClosed(f"no connection: {error}", nobody=nobody) from error
         self._buffered = 0
 
     def send(self, text: str) -> None:
