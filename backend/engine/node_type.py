@@ -95,6 +95,16 @@ class Input:
         return [kind] if self.options is None else [kind, self.options]
 
 
+def tip(text: str) -> JsonObject:
+    """The options of an input that has only a tooltip."""
+    return {"tooltip": text}
+
+
+def link(name: str, kind: str, tooltip: str | None = None) -> Input:
+    """An input that must be linked."""
+    return Input(name, kind, tip(tooltip) if tooltip else None)
+
+
 @dataclass(frozen=True)
 class Output:
     """One output: its type, the name if it differs, and a tooltip."""
