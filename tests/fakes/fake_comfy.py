@@ -23,15 +23,8 @@ from backend.engine.dialect import Dialect
 from backend.engine.painting import Painter
 from backend.engine.server import LOOPBACK, EngineServer
 from backend.engine.worker import Busyness
-from tests.fakes.faulty import (
-    FaultyHttp,
-    FaultyHub,
-    FaultyPainter,
-    HttpFault,
-    Request,
-    Socket,
-    with_previews,
-)
+from tests.fakes.faulty import FaultyHub, FaultyPainter, Socket, with_previews
+from tests.fakes.faulty_http import FaultyHttp, HttpFault, Request
 from tests.fakes.painters import NumpyPainter
 
 T = TypeVar("T")
