@@ -1,0 +1,59 @@
+"""Outages over real sockets: half-open connections, and many faults in a row without a leak."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+from backend.core.comfyui_api import ComfyUIClient, HttpLimits, SocketTimes
+from tests.core.half_open_proxy import HalfOpenProxy
+from tests.core.test_comfyui_api import QUICK, eventually, finished, submit
+from tests.fakes.fake_comfy import FakeComfy
+
+IMPATIENT = SocketTimes(connect_s=0.3, tick_s=0.02, ping_s=0.1, silence_s=0.3)
+FD_FOLDER = Path("/proc/self/fd")
+
+
+def test_f02_a_network_that_swallows_everything_is_noticed_and_the_job_is_not_lost(
+    fake_comfy: FakeComfy,
+) -> None:
+    with HalfOpenProxy(fake_comfy.port) as proxy:
+        client = ComfyUIClient(
+            proxy.url, HttpLimits(connect_s=0.3, answer_s=0.3), patience=QUICK, times=IMPATIENT
+        )
+        client.start()
+        finished(submit(client))
+        fake_comfy.painter.step_s = 0.1
+        job = submit(client)
+        eventually(lambda: job.started)
+        proxy.blackhole.set()
+        eventually(lambda: client.connection.socket == "closed" and not client.connection.reachable)
+        assert not job.done()
+        proxy.blackhole.clear()
+        finished(job)
+        eventually(lambda: client.connection.socket == "open")
+        client.close()
+
+
+def test_i5_after_many_faults_no_thread_and_no_file_is_left_over(fake_comfy: FakeComfy) -> None:
+    client = ComfyUIClient(fake_comfy.url, patience=QUICK, times=SocketTimes(tick_s=0.02, backoff_s=0.02))
+    client.start()
+
+    def dream_on() -> None:
+        finished(submit(client))
+        eventually(lambda: client.connection.socket == "open")
+
+    dream_on()
+    fake_comfy.restart()
+    dream_on()
+    threads, files = threading.active_count(), _open_files()
+    for fault in [fake_comfy.drop_sockets, fake_comfy.restart] * 10:
+        fault()
+        dream_on()
+    eventually(lambda: threading.active_count() <= threads)
+    eventually(lambda: _open_files() <= files)
+    client.close()
+
+
+def _open_files() -> int:
+    return len(list(FD_FOLDER.iterdir())) if FD_FOLDER.exists() else 0
