@@ -147,6 +147,7 @@ class EngineServer:
             await self._listen(socket, connection)
         finally:
             self.core.hub.remove(connection)
+            connection.close()
             writer.cancel()
         return socket
 

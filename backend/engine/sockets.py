@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from typing import Any
 
 from aiohttp import web
@@ -21,8 +21,11 @@ _log = logging.getLogger(__name__)
 _OUTBOX = 2048
 """Messages that may wait for one client; one that lets more pile up is cut off."""
 
+_BURST = 64
+"""Text messages that the worker sends without looking whether its listener keeps up."""
+
 _PATIENCE_S = 20.0
-"""How long the worker waits for a client that does not read its pictures."""
+"""How long the worker waits for a client that does not read."""
 
 
 class Connection:
@@ -36,16 +39,33 @@ class Connection:
         self._socket = socket
         self._transport = transport
         self._outbox: asyncio.Queue[str | bytes] = asyncio.Queue(_OUTBOX)
+        self._has_room = asyncio.Event()
+        self._has_room.set()
+        self._is_cut = False
 
     def put(self, message: str | bytes) -> None:
         """Queues a message; cuts the client off if too many wait."""
+        if self._is_cut:
+            return
         try:
             self._outbox.put_nowait(message)
         except asyncio.QueueFull:
             self.cut_off()
+            return
+        if self._outbox.qsize() > _OUTBOX // 2:
+            self._has_room.clear()
+
+    async def room(self) -> None:
+        """Waits until the outbox is half empty; cuts the client off if that takes too long."""
+        try:
+            await asyncio.wait_for(self._has_room.wait(), _PATIENCE_S)
+        except TimeoutError:
+            self.cut_off()
 
     async def put_in_turn(self, message: bytes) -> None:
         """Queues a picture as soon as there is room; cuts the client off if that takes too long."""
+        if self._is_cut:
+            return
         try:
             await asyncio.wait_for(self._outbox.put(message), _PATIENCE_S)
         except TimeoutError:
@@ -53,7 +73,15 @@ class Connection:
 
     def cut_off(self) -> None:
         _log.warning("client %s does not read its messages: cut off", self.client_id)
+        self.close()
         self.abort()
+
+    def close(self) -> None:
+        """Nobody reads any more: drops what waits, and lets go whoever waits for room."""
+        self._is_cut = True
+        while not self._outbox.empty():
+            self._outbox.get_nowait()
+        self._has_room.set()
 
     def abort(self) -> None:
         """Ends the connection at once, without a closing handshake."""
@@ -64,6 +92,8 @@ class Connection:
         """Sends what is queued until the connection ends."""
         while True:
             message = await self._outbox.get()
+            if self._outbox.qsize() <= _OUTBOX // 2:
+                self._has_room.set()
             try:
                 if isinstance(message, str):
                     await self._socket.send_str(message)
@@ -109,6 +139,11 @@ class SocketHub:
     def wants_origin(self, client_id: str) -> bool:
         return any(connection.wants_origin for connection in self.receivers(client_id))
 
+    async def room(self, client_id: str | None) -> None:
+        """Waits until the receivers keep up again."""
+        for connection in self.receivers(client_id):
+            await connection.room()
+
     async def show(self, frame: bytes, client_id: str | None) -> None:
         """A binary frame, as soon as its receivers have room for it."""
         for connection in self.receivers(client_id):
@@ -125,11 +160,15 @@ class ThreadedAudience:
     def __init__(self, hub: SocketHub, loop: asyncio.AbstractEventLoop) -> None:
         self._hub = hub
         self._loop = loop
+        self._told = 0
 
     def tell(self, kind: str, data: Mapping[str, Any], client_id: str | None) -> None:
         # The data goes on changing in this thread: it must be text before it travels.
         message = messages.text(kind, data)
         self._soon(self._tell_all, kind, message, client_id)
+        self._told += 1
+        if self._told % _BURST == 0 and client_id is not None:
+            self._wait_for(self._hub.room(client_id))
 
     def _tell_all(self, kind: str, message: str, client_id: str | None) -> None:
         for connection in self._hub.receivers(client_id):
@@ -148,11 +187,13 @@ class ThreadedAudience:
         self._show(messages.picture(kind, image), client_id)
 
     def _show(self, frame: bytes, client_id: str | None) -> None:
-        showing = self._hub.show(frame, client_id)
+        self._wait_for(self._hub.show(frame, client_id))
+
+    def _wait_for(self, work: Coroutine[Any, Any, None]) -> None:
         try:
-            future = asyncio.run_coroutine_threadsafe(showing, self._loop)
+            future = asyncio.run_coroutine_threadsafe(work, self._loop)
         except RuntimeError:  # the loop is closed: the engine stops
-            showing.close()
+            work.close()
             return
         try:
             future.result(2 * _PATIENCE_S)

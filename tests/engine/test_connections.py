@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,9 @@ import pytest
 from backend.engine import sockets
 from backend.engine.messages import PictureType
 from backend.engine.sockets import Connection, SocketHub, ThreadedAudience
+from backend.engine.stock_nodes import CHECKPOINT
+from tests.engine.listener import Listener
+from tests.fakes.fake_comfy import FakeComfy, txt2img
 
 
 class Transport:
@@ -75,6 +79,27 @@ def test_pictures_wait_for_room_but_not_for_ever(monkeypatch: pytest.MonkeyPatch
         return transport
 
     assert asyncio.run(story()).aborted
+
+
+def test_whoever_waits_for_a_client_is_let_go_when_it_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sockets, "_OUTBOX", 2)
+
+    async def story() -> None:
+        stalled, _, _ = connection("stalled", reads=False)
+        stalled.put("one")
+        stalled.put("two")
+        waiting = [asyncio.create_task(stalled.put_in_turn(b"three")), asyncio.create_task(stalled.room())]
+        await asyncio.sleep(0)
+        stalled.close()
+        await asyncio.wait_for(asyncio.gather(*waiting), 5.0)
+
+    asyncio.run(story())
+
+
+def test_a_busy_worker_waits_for_a_listener_that_reads_but_slowly(tmp_path: Path) -> None:
+    with FakeComfy(tmp_path) as fake, Listener(fake.url) as client:
+        heard = client.run(txt2img(CHECKPOINT, steps=4_000))
+    assert sum(message.get("type") == "progress" for message in heard) == 4_000
 
 
 def test_after_the_loop_is_closed_the_worker_goes_on_in_silence() -> None:
