@@ -22,7 +22,8 @@ from backend.core.comfyui_messages import Event, FeatureFlags
 from backend.core.comfyui_server import ComfyServer
 from backend.core.comfyui_socket import SocketListener, SocketTimes
 from backend.core.hearing import Connection, Hearing
-from backend.core.job_tracker import JobTracker, Patience
+from backend.core.job_actions import Patience
+from backend.core.job_tracker import JobTracker
 from backend.core.jobs import (
     Failed,
     FailureKind,
@@ -128,7 +129,7 @@ class ComfyUIClient:
             return Connection(reachable, self._hearing.state, self._clock() - self._state_since)
 
     def start(self) -> None:
-        """Starts the listener and the settler."""
+        """Starts the listener and the settler, without which no job ends."""
         self._listener.start()
         self._settler.start()
 
@@ -186,14 +187,8 @@ class ComfyUIClient:
         with self._lock:
             prompt_id = self._tracker.cancel(job)
         self._tell_ended()
-        if prompt_id is None:
-            return
-        try:
-            self._server.take_back([prompt_id])
-        except EngineError:
-            with self._lock:
-                self._tracker.cancel_later(prompt_id)
-                self._lock.notify_all()
+        if prompt_id is not None:
+            self._take_back(prompt_id)
 
     def upload(
         self, data: bytes, filename: str, *, subfolder: str = "", type: str = "temp", overwrite: bool = True
@@ -296,7 +291,18 @@ class ComfyUIClient:
             now = self._clock()
             self._hearing.posted(heard_before, now)
             self._tracker.answered(attempt, now)
+            abandoned = not (self._tracker.holds(attempt) or attempt.over)
             self._lock.notify_all()
+        if abandoned:
+            self._take_back(attempt.prompt_id)
+
+    def _take_back(self, prompt_id: str) -> None:
+        try:
+            self._server.take_back([prompt_id])
+        except EngineError:
+            with self._lock:
+                self._tracker.cancel_later(prompt_id)
+                self._lock.notify_all()
 
     def _await_socket(self) -> None:
         """Listens before posting, if that can be had without much delay."""

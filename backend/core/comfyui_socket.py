@@ -90,7 +90,7 @@ class SocketListener:
         """Closes the connection and ends the thread."""
         self._closing.set()
         self.kick(anew=True)
-        if self._thread.ident is not None:
+        if self._thread.ident not in (None, threading.get_ident()):
             self._thread.join(timeout_s)
 
     def kick(self, *, anew: bool = False) -> None:

@@ -93,9 +93,10 @@ class Hearing:
 
     def tick(self, now: float) -> bool:
         """Whether the socket should be closed and opened anew, now."""
-        if self._awaited_since is not None and now - self._awaited_since >= self._deaf_after_s:
-            self._stale = True
-        if not self._stale or now - self._reopened_at < self._reopen_every_s:
+        awaited_s = 0.0 if self._awaited_since is None else now - self._awaited_since
+        self._stale = self._stale or awaited_s >= self._deaf_after_s
+        # A second of grace: what is only late is had without losing the pictures on their way.
+        if awaited_s < 2 * self._deaf_after_s or now - self._reopened_at < self._reopen_every_s:
             return False
         self._reopened_at = now
         return True

@@ -14,71 +14,15 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import TypeAlias
 
 from backend.core.attempt import Attempt
 from backend.core.comfyui_answers import HistoryEntry, Outcome
 from backend.core.comfyui_messages import Event, Executing, ExecutionError, PictureArrived
-from backend.core.jobs import Failed, FailureKind, FileRef, Graph, Interrupted, Job, JobEnd, Picture
+from backend.core.job_actions import Action, Cancel, Fetch, LookUp, Patience, PostAgain
+from backend.core.jobs import Failed, FailureKind, Graph, Interrupted, Job, JobEnd, Picture
 
 _MAX_CANCELS = 64
 _MEMORY_WORDS = ("out of memory", "outofmemory", "not enough memory", "allocate")
-
-
-@dataclass(frozen=True)
-class Patience:
-    """How long to wait for what, in seconds.
-
-    Attributes:
-        poll_s: Without news on a good socket, the history is asked this often.
-        deaf_poll_s: The same while nothing can be heard: it bounds how long an end goes unnoticed.
-        success_s: From ``execution_success`` to asking, should the end marker not come (it takes a few ms).
-        miss_gap_s: Between two looks into the queue, and so between the two misses that make a job lost.
-        grace_s: How long pictures may still be on their way after the history tells of a success.
-        retry_s: First wait after a call without an answer; doubles up to ``retry_max_s``.
-    """
-
-    poll_s: float = 1.0
-    deaf_poll_s: float = 0.1
-    success_s: float = 0.25
-    miss_gap_s: float = 1.0
-    grace_s: float = 1.0
-    retry_s: float = 0.5
-    retry_max_s: float = 4.0
-
-
-@dataclass(frozen=True)
-class LookUp:
-    """Ask for the prompt's history and, if that is empty and ``queue_too``, whether it is in the queue."""
-
-    prompt_id: str
-    queue_too: bool
-
-
-@dataclass(frozen=True)
-class Fetch:
-    """Get the pictures that a PreviewImage node left on the server."""
-
-    prompt_id: str
-    files: tuple[tuple[str, FileRef], ...]
-
-
-@dataclass(frozen=True)
-class PostAgain:
-    """Post ``attempt``, which stands for the prompt ``instead_of``."""
-
-    attempt: Attempt
-    instead_of: str
-
-
-@dataclass(frozen=True)
-class Cancel:
-    """Take a prompt of ours from the server; nobody waits for it any more."""
-
-    prompt_id: str
-
-
-Action: TypeAlias = LookUp | Fetch | PostAgain | Cancel
 
 
 class _Step(Enum):
@@ -133,6 +77,10 @@ class JobTracker:
         """The POST was answered, or its answer is lost and the server may have taken it."""
         attempt.answered = True
         attempt.heard_at = max(attempt.heard_at, now)
+
+    def holds(self, attempt: Attempt) -> bool:
+        """Whether anybody still waits for this attempt."""
+        return attempt.prompt_id in self._jobs
 
     def cancel(self, job: Job) -> str | None:
         """Ends a job as Interrupted; returns the prompt to take from the server."""

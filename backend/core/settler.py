@@ -9,7 +9,8 @@ from collections.abc import Callable
 
 from backend.core.attempt import Attempt
 from backend.core.comfyui_server import ComfyServer
-from backend.core.job_tracker import Action, Cancel, Fetch, JobTracker, LookUp, PostAgain
+from backend.core.job_actions import Action, Cancel, Fetch, LookUp, PostAgain
+from backend.core.job_tracker import JobTracker
 from backend.core.jobs import Picture
 from backend.errors import EngineAnswerError, EngineError, EngineUnreachable, GraphRejected
 
@@ -48,7 +49,7 @@ class Settler:
         with self._lock:
             self._closing = True
             self._lock.notify_all()
-        if self._thread.ident is not None:
+        if self._thread.ident not in (None, threading.get_ident()):
             self._thread.join(timeout_s)
 
     def turn(self) -> bool:

@@ -450,3 +450,23 @@ def batch_of_4(client: ComfyUIClient) -> bytes:
     one = tensors["latent_tensor"]
     tensors["latent_tensor"] = np.concatenate([one, -one, one * 0.5, np.flip(one, 2)]).copy()
     return save(tensors)
+
+
+def test_a_job_that_is_closed_while_it_is_being_posted_does_not_stay_on_the_server(
+    fake_comfy: FakeComfy,
+) -> None:
+    client = make_client(fake_comfy)
+    finished(submit(client))
+    fake_comfy.painter.hold()
+    fault = fake_comfy.fault("POST", "/prompt", delay_s=0.3, times=1)
+    jobs: list[Job] = []
+    posting = threading.Thread(target=lambda: jobs.append(submit(client)))
+    posting.start()
+    eventually(lambda: fault.hits == 1)
+    client.close()
+    posting.join(GUARD_S)
+    fake_comfy.painter.release()
+    assert failed(jobs[0]).kind is FailureKind.CLOSED
+    with another_client(fake_comfy) as other:
+        eventually(lambda: other.queue() == QueueState((), ()))
+    assert len(fake_comfy.executed()) == 1 or fake_comfy.posted("/interrupt")

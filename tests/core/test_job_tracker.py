@@ -20,7 +20,8 @@ from backend.core.comfyui_messages import (
     Progress,
     parse_text,
 )
-from backend.core.job_tracker import Cancel, Fetch, JobTracker, LookUp, PostAgain
+from backend.core.job_actions import Cancel, Fetch, LookUp, PostAgain
+from backend.core.job_tracker import JobTracker
 from backend.core.jobs import Failed, FailureKind, FileRef, Finished, Interrupted, Job, JobEnd, Picture
 from tests.core.recorded import recorded
 
