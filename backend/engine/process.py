@@ -113,11 +113,8 @@ class EngineProcess:
         with self._lock:
             self._stopped = True
             child = self._child
-        if child is None or child.process is None:
+        if child is None:
             return
-        if child.process.stdin is not None:
-            with contextlib.suppress(OSError):
-                child.process.stdin.close()
         self._signal(child, signal.SIGTERM)
         if not child.gone.wait(timeout_s / 2):
             _log.warning("the embedded engine does not end: killing it")
@@ -157,6 +154,8 @@ class EngineProcess:
         try:
             with self._spawn() as process:
                 child.process = process
+                if self._stopped:  # while it was being started
+                    self._signal(child, signal.SIGKILL)
                 if process.stdout is not None:
                     self._drain(process.stdout, child)
         except Exception as error:  # noqa: BLE001 - the top of the thread: whatever it was, the child is gone

@@ -73,9 +73,21 @@ def test_stop_ends_the_child_and_nothing_starts_it_again(engine: EngineProcess) 
     assert pid is not None
     engine.stop(GUARD_S)
     assert not alive(pid)
+    assert engine._child is not None
+    assert engine._child.process is not None
+    assert engine._child.process.returncode == 0
     assert engine.url is None
     with pytest.raises(EngineUnreachable):
         engine.ensure_running()
+
+
+def test_an_engine_that_is_stopped_while_it_starts_does_not_survive(tmp_path: Path) -> None:
+    process = EngineProcess(tmp_path, command=python(ANNOUNCE + "sys.stdin.read()"))
+    with contextlib.suppress(EngineUnreachable):
+        process.ensure_running()
+    process.stop(GUARD_S)
+    until(lambda: process._child is not None and process._child.gone.is_set())
+    assert process.pid is None
 
 
 def test_a_killed_engine_is_started_again_on_demand_after_a_pause(tmp_path: Path) -> None:

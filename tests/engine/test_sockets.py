@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 import requests
+import websocket
 from PIL import Image
 
 from tests.engine.listener import GUARD_S, Listener, is_end, shapes
@@ -52,6 +54,15 @@ def test_the_first_run_of_a_graph_sounds_like_the_recorded_one(fake: FakeComfy) 
     with Listener(fake.url) as client:
         heard = [client.greeting, *client.run(graph())]
     assert shapes(heard) == shapes(sequence("txt2img_first"))
+
+
+def test_the_socket_is_also_found_below_api_and_a_nameless_client_gets_a_name(fake: FakeComfy) -> None:
+    address = fake.url.replace("http", "ws", 1) + "/api/ws"
+    socket = websocket.create_connection(address, timeout=GUARD_S)
+    greeting = json.loads(socket.recv())
+    socket.close()
+    assert greeting["type"] == "status"
+    assert len(greeting["data"]["sid"]) == 32
 
 
 def test_an_identical_run_is_cached_and_tells_the_old_file(fake: FakeComfy) -> None:

@@ -106,6 +106,7 @@ class FakeComfy:
         server, self._server = self._server, None
         if server is not None:
             self.painter.release()
+            self._loop.call_soon_threadsafe(self._http.let_go)
             self._run(server.stop())
 
     def restart(self) -> None:

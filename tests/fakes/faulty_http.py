@@ -83,6 +83,7 @@ class FaultyHttp:
     def __init__(self) -> None:
         self.requests: deque[Request] = deque(maxlen=KEPT)
         self.faults: list[HttpFault] = []
+        self._stalled: set[asyncio.Event] = set()
 
     def middleware(self) -> Any:
         @web.middleware
@@ -96,6 +97,17 @@ class FaultyHttp:
             return await handler(request)
 
         return disturb
+
+    async def _stall(self) -> None:
+        until = asyncio.Event()
+        self._stalled.add(until)
+        await until.wait()
+        self._stalled.discard(until)
+
+    def let_go(self) -> None:
+        """The server dies: stalled requests end with their connections."""
+        for until in self._stalled:
+            until.set()
 
     async def _record(self, request: web.Request) -> Request:
         path = request.path
@@ -115,7 +127,8 @@ class FaultyHttp:
     ) -> web.StreamResponse:
         await asyncio.sleep(fault.delay_s)
         if fault.stall:
-            await asyncio.Event().wait()
+            await self._stall()
+            return _cut(request)
         if fault.close == "before":
             return _cut(request)
         if fault.status is not None or fault.body is not None:
