@@ -255,8 +255,8 @@ def _obey(
 def _run(args: argparse.Namespace) -> int:
     from backend.cli import run
 
-    settings = _settings(args)
-    return run.run(args, settings, compose)
+    signals = run.Signals()
+    return run.run(args, _settings(args), compose, signals)
 
 
 def _doctor(args: argparse.Namespace) -> int:

@@ -49,9 +49,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     return parser
 
 
-def run(args: argparse.Namespace, settings: Settings, compose: Compose) -> int:
+def run(args: argparse.Namespace, settings: Settings, compose: Compose, signals: Signals) -> int:
     """Dream; returns the exit status."""
-    signals = _Signals()
     try:
         with compose(settings, args.frames) as dream:
             _watch(dream, signals)
@@ -70,8 +69,11 @@ def run(args: argparse.Namespace, settings: Settings, compose: Compose) -> int:
     return 0
 
 
-class _Signals:
-    """Remembers that a signal came; the main loop looks. A handler must do no more than that."""
+class Signals:
+    """Remembers that a signal came; the main loop looks. A handler must do no more than that.
+
+    Made before anything else, so that a signal in the first second ends in an orderly way too.
+    """
 
     def __init__(self) -> None:
         self.stop = False
@@ -82,7 +84,7 @@ class _Signals:
         self.stop = True
 
 
-def _watch(dream: RunningDream, signals: _Signals) -> None:
+def _watch(dream: RunningDream, signals: Signals) -> None:
     """Keep the status fresh and the terminal's line calm until it is time to stop."""
     line = LiveLine(sys.stderr)
     try:

@@ -1,0 +1,135 @@
+"""main.py as a process, watched as a display would watch it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from backend.utils.picture_check import inspect_picture
+
+MAIN = Path(__file__).resolve().parents[2] / "main.py"
+_GUARD_S = 90.0
+_QUICK = {
+    "dream": {"size": "256x144", "seconds_per_keyframe": 1, "seed": 7},
+    "display": {"fps": 20, "buffer_seconds": 3, "keep_seconds": 5},
+}
+
+
+def write_config(folder: Path, **sections: dict[str, Any]) -> Path:
+    """A config.yaml that keeps everything in ``folder`` and dreams small and fast."""
+    tree: dict[str, dict[str, Any]] = {
+        "storage": {"output": "output", "status": "status"},
+        "prompts": {"folder": str(MAIN.parent / "prompts")},
+    }
+    for source in (_QUICK, sections):
+        for section, values in source.items():
+            tree.setdefault(section, {}).update(values)
+    path = folder / "config.yaml"
+    path.write_text(json.dumps(tree))  # JSON is YAML
+    return path
+
+
+def environment() -> dict[str, str]:
+    """Ours, without settings that would leak in, and with no ComfyUI of this machine found by accident."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("DREAMLOOP_")}
+    return {**kept, "PYTHONWARNINGS": "error", "OMP_NUM_THREADS": "1"}
+
+
+def command(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run one command to its end."""
+    return subprocess.run(
+        [sys.executable, str(MAIN), "--config", str(folder / "config.yaml"), *words],
+        capture_output=True,
+        text=True,
+        timeout=_GUARD_S,
+        env=environment(),
+        check=False,
+    )
+
+
+@dataclass
+class Daemon:
+    """A running dream."""
+
+    folder: Path
+    process: subprocess.Popen[bytes]
+    log: Path
+    seen_children: set[int] = field(default_factory=set)
+
+    @property
+    def output(self) -> Path:
+        return self.folder / "output"
+
+    @property
+    def status_path(self) -> Path:
+        return self.folder / "status" / "status.json"
+
+    def status(self) -> dict[str, Any]:
+        return dict(json.loads(self.status_path.read_bytes()))
+
+    def current(self) -> bytes:
+        return (self.output / "current_frame.png").read_bytes()
+
+    def frame_of(self, status: dict[str, Any]) -> bytes:
+        """The file that a status names; it must match its SHA-256."""
+        data = (self.output / status["frame"]["file"]).read_bytes()
+        assert hashlib.sha256(data).hexdigest() == status["frame"]["sha256"]
+        return data
+
+    def wait_for(self, what: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        """The first status for which ``what`` holds."""
+        until = time.monotonic() + _GUARD_S
+        while time.monotonic() < until:
+            if self.process.poll() is not None:
+                raise AssertionError(f"the daemon ended by itself:\n{self.log.read_text()}")
+            if self.status_path.exists() and (status := self.status())["pid"] == self.process.pid:
+                self.seen_children.update(
+                    child.pid for child in psutil.Process(self.process.pid).children(recursive=True)
+                )
+                if what(status):
+                    return status
+            time.sleep(0.02)
+        raise AssertionError(f"it did not come to that:\n{self.log.read_text()}\n{self.status()}")
+
+    def end(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Send a signal and wait for the end."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        return self.process.wait(_GUARD_S)
+
+
+@contextmanager
+def daemon(folder: Path, *words: str) -> Iterator[Daemon]:
+    """Start ``main.py run`` on the config in ``folder``; it is gone at the end, whatever happens."""
+    log = folder / "daemon.log"
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            [sys.executable, str(MAIN), "--config", str(folder / "config.yaml"), "run", *words],
+            stdout=file,
+            stderr=file,
+            env=environment(),
+        )
+    running = Daemon(folder, process, log)
+    try:
+        yield running
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait(_GUARD_S)
+
+
+def is_whole(data: bytes) -> bool:
+    """Whether a display could show it; raises PictureRejected if not."""
+    return inspect_picture(data, max_pixels=10_000_000).width > 0
