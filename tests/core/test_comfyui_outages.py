@@ -35,6 +35,22 @@ def test_f02_a_network_that_swallows_everything_is_noticed_and_the_job_is_not_lo
         client.close()
 
 
+def test_a_job_of_a_server_that_is_gone_is_done_by_the_one_that_the_client_moved_to(
+    fake_comfy: FakeComfy, tmp_path: Path
+) -> None:
+    with FakeComfy(tmp_path / "other") as other:
+        client = ComfyUIClient(fake_comfy.url, patience=QUICK, times=IMPATIENT)
+        client.start()
+        fake_comfy.painter.hold()
+        job = submit(client)
+        eventually(lambda: job.started)
+        fake_comfy.kill()
+        client.move_to(other.url)
+        assert finished(job).prompt_id in other.executed()
+        eventually(lambda: client.connection.socket == "open")
+        client.close()
+
+
 def test_i5_after_many_faults_no_thread_and_no_file_is_left_over(fake_comfy: FakeComfy) -> None:
     client = ComfyUIClient(fake_comfy.url, patience=QUICK, times=SocketTimes(tick_s=0.02, backoff_s=0.02))
     client.start()
