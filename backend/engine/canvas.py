@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own custom
 from torch import Tensor
 
+from backend.engine.content import cubic_spline
 from backend.engine.forms import FORMS, Layer, Scene
 from backend.engine.noise_tiles import sample, soft_tile
 from backend.engine.oklab import linear_from_oklab, srgb_from_linear
@@ -35,22 +36,35 @@ def paint(latent: Tensor) -> Tensor:
 
 
 def enlarge(content: Tensor) -> Tensor:
-    """``[4, 8h, 8w]``; a light blur first, so that no cell of the latent shows."""
-    kernel = torch.tensor([1.0, 2.0, 1.0]) / 4
-    kernel = (kernel[:, None] * kernel[None]).expand(content.shape[0], 1, 3, 3)
-    smooth = F.conv2d(F.pad(content[None], (1, 1, 1, 1), mode="replicate"), kernel, groups=content.shape[0])
-    return F.interpolate(smooth, scale_factor=float(LATENT_SCALE), mode="bicubic", align_corners=False)[0]
+    """``[4, 8h, 8w]`` by cubic B-splines: no cell of the latent shows, not even in the slopes."""
+    down, across = _splines(content.shape[1]), _splines(content.shape[2])
+    return down @ content @ across.T
+
+
+@lru_cache(maxsize=8)
+def _splines(cells: int) -> Tensor:
+    """Weights ``[8 * cells, cells]``; what lies outside counts as the cell at the edge."""
+    at = (torch.arange(LATENT_SCALE * cells) + 0.5) / LATENT_SCALE + 1.5
+    weights = cubic_spline(at, cells + 4)
+    weights[:, 2] += weights[:, :2].sum(1)
+    weights[:, -3] += weights[:, -2:].sum(1)
+    return weights[:, 2:-2].contiguous()
 
 
 def spread_of(style: Style) -> float:
     """How far local hues may leave the palette, 0 to 1."""
     dial = max(style.dial("spread"), 0.0)
-    return 0.14 + 0.28 * dial + 0.58 * dial**8
+    return 0.13 + 0.25 * dial + 0.62 * dial**16
 
 
 def body_of(style: Style) -> float:
     """How much of the tone is the plain field, 0 to 1; the rest are the forms."""
     return 0.5 + 0.5 * style.dial("body")
+
+
+def key_of(style: Style) -> float:
+    """0 for pictures made of darkness, 1 for pictures made of light."""
+    return min(max((float(style.colour("mid")[0]) - 0.45) / 0.3, 0.0), 1.0)
 
 
 def _scene(fields: Tensor, style: Style) -> Scene:
@@ -64,9 +78,8 @@ def _scene(fields: Tensor, style: Style) -> Scene:
     y = down * zoom + bend * (0.7 * u2 - 0.5 * u3)
     soft = sample(soft_tile(), 0.33 * x, 0.33 * y)
     still_x, still_y = across * zoom + 0.05 * u1, down * zoom + 0.05 * u2
-    return Scene(
-        fields, x, y, still_x, still_y, soft, zoom / min(height, width), 1.0 + 0.8 * style.dial("glow")
-    )
+    unit, glow = zoom / min(height, width), 1.0 + 0.8 * style.dial("glow")
+    return Scene(fields, x, y, still_x, still_y, soft, unit, glow, key_of(style))
 
 
 def _layered(scene: Scene, style: Style) -> Layer:
@@ -80,19 +93,20 @@ def _layered(scene: Scene, style: Style) -> Layer:
         if layer.height is not None:
             height.add_(layer.height, alpha=share)
         if layer.glow is not None:
-            glow.add_(layer.glow, alpha=share)
+            glow.add_(layer.glow, alpha=1.4 * share)
     return Layer(tone, height, glow)
 
 
 def _grade(scene: Scene, layer: Layer, style: Style) -> Tensor:
     assert layer.height is not None and layer.glow is not None  # noqa: PT018, S101 - _layered fills both
     contrast = 1.0 + 0.35 * style.dial("contrast")
-    tone = torch.tanh(layer.tone * contrast)
+    bias = 0.22 * (1.0 - body_of(style)) * (1.0 - 1.3 * scene.key)
+    tone = torch.tanh((layer.tone - bias) * contrast)
     lab = _palette(tone, style)
     spread = spread_of(style) * HUE_RANGE
     lab[1].add_(scene.fields[1].clamp(-2.5, 2.5), alpha=spread)
     lab[2].add_(scene.fields[2].clamp(-2.5, 2.5), alpha=spread)
-    lab[0].add_(_sidelight(layer.height, scene.unit), alpha=0.055 * contrast)
+    lab[0].add_(_sidelight(layer.height, scene.unit), alpha=0.07 * contrast)
     _haze(lab, scene, style)
     _shine(lab, layer.glow, style)
     lab[0].sub_(_vignette(*tone.shape), alpha=0.10 * (1.0 - 0.6 * float(style.colour("mid")[0])))
@@ -139,6 +153,7 @@ def _shine(lab: Tensor, glow: Tensor, style: Style) -> None:
     share = 1.0 - torch.exp(-1.1 * glow - 0.55 * bloom * (1.0 + 0.5 * style.dial("glow")))
     for channel, value in zip(lab, accent, strict=True):
         channel.add_(share * (value - channel))
+    lab[0].add_(share.pow(4), alpha=0.12 * (1.0 - key_of(style)))  # the hottest is nearly white
 
 
 @lru_cache(maxsize=2)

@@ -64,15 +64,14 @@ def _octave(generator: torch.Generator, step: float, height: int, width: int) ->
     rows, columns = math.ceil(height / step) + 4, math.ceil(width / step) + 4
     lattice = torch.randn(1, 4, rows, columns, generator=generator)
     shift_y, shift_x = torch.rand(2, generator=generator).tolist()
-    down = _spline(height, rows, step, shift_y)
-    across = _spline(width, columns, step, shift_x)
+    down = cubic_spline(torch.arange(height) / step + 1.0 + shift_y, rows)
+    across = cubic_spline(torch.arange(width) / step + 1.0 + shift_x, columns)
     return torch.einsum("yr,crx,ux->cyu", down, lattice[0], across)
 
 
-def _spline(length: int, knots: int, step: float, shift: float) -> Tensor:
-    """Weights ``[length, knots]`` of the cubic B-spline."""
-    at = torch.arange(length).reshape(-1, 1) / step + 1.0 + shift
-    distance = (at - torch.arange(knots)).abs()
+def cubic_spline(at: Tensor, knots: int) -> Tensor:
+    """Weights ``[n, knots]`` of the cubic B-spline at positions ``at`` (in knots); each row sums to 1."""
+    distance = (at.reshape(-1, 1) - torch.arange(knots)).abs()
     near = 2 / 3 - distance**2 + distance**3 / 2
     far = (2.0 - distance).clamp_min(0.0) ** 3 / 6
     return torch.where(distance < 1.0, near, far)

@@ -27,6 +27,7 @@ class Scene:
         soft: ``[3, H, W]`` smooth noise at these positions.
         unit: One pixel in the unit of x and y.
         glow: 0 to 2, how far lights spread.
+        key: 0 for pictures made of darkness, 1 for pictures made of light.
     """
 
     fields: Tensor
@@ -37,6 +38,7 @@ class Scene:
     soft: Tensor
     unit: float
     glow: float
+    key: float
 
 
 @dataclass(frozen=True)
@@ -55,51 +57,68 @@ class Layer:
 
 
 def filament(scene: Scene) -> Layer:
-    """Threads along the zero lines of a slow field, bright in places; a second, farther set behind."""
-    u0, u1, _, u3 = scene.fields
-    near = _thread(0.8 * u3 + 0.55 * scene.soft[0], scene.unit, 0.0032 * scene.glow)
-    far = _thread(0.7 * u1 - 0.6 * scene.soft[1] + 0.2, scene.unit, 0.012 * scene.glow)
-    lit = torch.sigmoid(2.2 * u0 + 1.2 * scene.soft[2] - 0.2)
-    glow = 1.3 * near * lit + 0.3 * far * (1.0 - 0.6 * lit)
-    return Layer(0.5 * u0 - 0.75 + 0.25 * scene.soft[1], 0.15 * u3, glow)
+    """Threads along the zero lines of slow fields, bright in places; farther sets behind, out of focus."""
+    u0, u1, u2, u3 = scene.fields
+    near = _thread(0.8 * u3 + 0.5 * scene.soft[0], scene.unit, 0.0030 * scene.glow)
+    middle = _thread(0.7 * u2 + 0.45 * u3 - 0.6 * scene.soft[2] - 0.35, scene.unit, 0.0045 * scene.glow)
+    far = _thread(0.7 * u1 - 0.6 * scene.soft[1] + 0.2, scene.unit, 0.014 * scene.glow)
+    lit = torch.sigmoid(2.4 * u0 + 1.3 * scene.soft[2] - 0.2)
+    glow = near * (0.12 + 1.4 * lit) + 0.5 * middle * (1.0 - lit) * lit * 2.0 + 0.28 * far * (1.0 - 0.6 * lit)
+    return Layer(0.45 * u0 - 0.8 + 0.3 * scene.soft[1], 0.15 * u3 + 0.1 * scene.soft[0], glow)
 
 
 def veil(scene: Scene) -> Layer:
     """Curtains: sharp along a lower hem, fading upward in rays."""
     u0, _, u2, u3 = scene.fields
-    rays = sample(soft_tile(), 1.3 * scene.x + 0.12 * u2, 0.09 * scene.y + 0.03 * u3)[0]
-    first = _curtain(u3 + 0.30 * scene.soft[0] + 0.9 * (0.5 - scene.y), 0.55 + 0.2 * rays)
-    second = _curtain(0.8 * u2 - 0.4 * u0 + 0.25 * scene.soft[1] - 0.3, 0.8 + 0.2 * rays)
-    light = first * (0.72 + 0.24 * rays) + 0.5 * second * (0.75 + 0.2 * rays)
-    return Layer(0.55 * u0 - 0.55 + 0.9 * light, None, 0.62 * light * torch.sigmoid(1.6 * u0 + 0.8))
+    fold = scene.x + 0.16 * u2 + 0.05 * scene.soft[1]
+    rays, fine = sample(soft_tile(), 0.9 * fold, 0.05 * scene.y + 0.03 * u3)[:2]
+    hairs = sample(fine_tile(), 1.1 * fold, 0.04 * scene.y)[0]
+    strands = (0.55 + 0.22 * rays + 0.16 * hairs).clamp_min(0.04)
+    first = _curtain(0.9 * u3 + 0.28 * scene.soft[0] + 0.8 * (0.5 - scene.y), 0.5 + 0.2 * rays)
+    second = _curtain(0.8 * u2 - 0.4 * u0 + 0.25 * scene.soft[1] - 0.3, 0.7 + 0.2 * fine)
+    light = first * strands * 1.35 + 0.6 * second * (0.6 + 0.2 * fine + 0.1 * hairs)
+    return Layer(
+        0.45 * u0 - 0.75 + 1.15 * light, 0.25 * light, 0.5 * light * light * torch.sigmoid(1.6 * u0 + 0.8)
+    )
 
 
 def cell(scene: Scene) -> Layer:
-    """Rounded bodies with thin walls and a soft lamp inside; small ones far away."""
+    """Rounded bodies with thin walls and a soft lamp inside; larger ones behind, out of focus."""
     u0, _, u2, u3 = scene.fields
-    bend_x, bend_y = 0.03 * scene.soft[0], 0.03 * scene.soft[1]
-    inside, wall, own = sample(
-        cell_tile(), 0.46 * scene.still_x + bend_x + 0.03 * u2, 0.46 * scene.still_y + bend_y
+    zoom = 0.62 * (1.0 + 0.06 * u2.clamp(-2.0, 2.0))
+    x, y = zoom * scene.still_x + 0.03 * scene.soft[0], zoom * scene.still_y + 0.03 * scene.soft[1]
+    inside, wall, own, _ = sample(cell_tile(), x, y)
+    here = torch.sigmoid(2.6 * u3 + 0.8 * scene.soft[2] + 0.3)
+    dome = (1.0 - 1.25 * inside * inside).clamp_min(-0.6)
+    rim = torch.exp(-((wall * 5.0) ** 2)) * (0.12 + 0.88 * here)
+    lamp = (
+        torch.exp(-((inside * 3.0) ** 2))
+        * torch.sigmoid(9.0 * (own - 0.55) + 1.2 * u0)
+        * (0.25 + 0.75 * here)
     )
-    dome = (1.0 - 1.1 * inside * inside).clamp_min(-0.6)
-    rim = torch.exp(-((wall * 5.5) ** 2)) * (0.5 + 0.5 * torch.sigmoid(2.0 * u3))
-    lamp = torch.exp(-((inside * 3.2) ** 2)) * torch.sigmoid(7.0 * (own - 0.5) + 1.5 * u0)
-    tone = 0.55 * u0 + 0.55 * dome - 0.7 + 0.35 * rim + 0.25 * (own - 0.5)
-    return Layer(tone, 0.30 * dome, 0.42 * rim * torch.sigmoid(1.8 * u0) + 0.55 * lamp)
+    behind = sample(cell_tile(), 0.45 * x + 0.37, 0.45 * y + 0.21)[0]
+    haze = torch.exp(-3.0 * behind * behind) * (1.0 - 0.6 * here)
+    tone = 0.5 * u0 - 0.95 + (0.2 + 0.55 * here) * dome + 0.3 * rim + 0.4 * (own - 0.5) * here + 0.35 * haze
+    return Layer(tone, 0.42 * dome * here, 0.34 * rim * torch.sigmoid(1.8 * u0) + 0.75 * lamp)
 
 
 def facet(scene: Scene) -> Layer:
-    """Panes between dark seams, each with its own light; brightest where light falls through."""
+    """Panes with their own light and slant: dark leads in the dark, pale fractures in the light."""
     u0, u1, u2, u3 = scene.fields
-    bend = 0.012 * scene.soft[0]
-    inside, wall, own = sample(
-        cell_tile(), 0.52 * scene.still_x + bend, 0.52 * scene.still_y + 0.3 + 0.01 * u1
-    )
+    zoom = 0.5 * (1.0 + 0.05 * u2.clamp(-2.0, 2.0))
+    x, y = zoom * scene.still_x + 0.012 * scene.soft[0], zoom * scene.still_y + 0.01 * u1
+    inside, wall, own, slant = sample(cell_tile(), x, y + 0.3)
+    _, inner_wall, inner_own, inner_slant = sample(cell_tile(), 2.1 * x + 0.4, 2.1 * y)
     seam = torch.sigmoid(4.0 - 75.0 * wall)
-    through = torch.sigmoid(1.5 * u0 + 2.4 * (own - 0.5) + 0.3 * u3)
-    tone = 0.5 * u0 + 1.5 * (own - 0.5) + 0.16 * scene.soft[1] - 0.35 * inside + 0.1
-    glow = through * through * (0.75 - 0.3 * inside + 0.1 * u2) * 0.8
-    return Layer(tone - 2.2 * seam, 0.25 * own + 0.12 * wall.clamp_max(0.3), glow * (1.0 - seam))
+    crack = torch.exp(-inner_wall * 30.0) * scene.key
+    through = torch.sigmoid(1.7 * u0 + 3.2 * (own - 0.6) + 0.3 * u3 + 0.8 * slant)
+    tone = (
+        0.5 * u0 + 1.1 * (own - 0.5) + 0.9 * slant + 0.5 * scene.key * (inner_own - 0.5 + inner_slant) - 0.1
+    )
+    glow = through * through * (0.75 - 0.35 * inside) * (1.0 - 0.8 * scene.key)
+    dark, pale = -2.4 * (1.0 - scene.key) ** 2, 0.9 * scene.key
+    relief = 0.35 * slant + 0.12 * wall.clamp_max(0.3) + 0.15 * scene.key * inner_slant
+    return Layer(tone + (dark + pale) * seam + 0.5 * crack, relief, glow * (1.0 - seam))
 
 
 def strata(scene: Scene) -> Layer:
@@ -108,7 +127,7 @@ def strata(scene: Scene) -> Layer:
     along = 2.1 * scene.y + 0.42 * u3 + 0.16 * u0 + 0.22 * scene.soft[0] + 0.25 * scene.x
     phase = 6.2832 * along
     crest = torch.sin(phase + 0.75 * torch.sin(phase) + 0.5 * u1)
-    grain = sample(fine_tile(), 0.16 * scene.x + 0.05 * u1, 0.8 * along)[0]
+    grain = sample(fine_tile(), 0.2 * scene.x + 0.05 * u1, 0.8 * along)[0]
     tone = 0.55 * u0 + 0.34 * crest + 0.26 * grain - 0.05
     return Layer(
         tone, 0.55 * crest + 0.16 * grain, 0.3 * torch.sigmoid(7.0 * (crest - 0.72)) * torch.sigmoid(1.6 * u0)
@@ -117,14 +136,16 @@ def strata(scene: Scene) -> Layer:
 
 def dust(scene: Scene) -> Layer:
     """Clouds of dust with dark lanes before them and few stars behind."""
-    u0, _, _, u3 = scene.fields
-    bend_x, bend_y = 0.07 * scene.soft[0], 0.07 * scene.soft[1]
-    rough, ridge = sample(fine_tile(), 0.45 * scene.x + bend_x, 0.45 * scene.y + bend_y)
-    cloud = torch.sigmoid(1.5 * u0 + 0.75 * rough + 0.55 * scene.soft[2])
-    lane = torch.sigmoid(2.0 * u3 + 7.0 * (ridge - 0.62)) * 0.75
-    stars = sample(star_tile(), 0.7 * scene.still_x, 0.7 * scene.still_y)[0]
-    tone = 1.75 * cloud * (1.0 - lane) - 1.05 + 1.3 * stars * (1.1 - cloud)
-    return Layer(tone, 0.18 * rough * cloud, cloud.pow(3) * (1.0 - lane) * 0.75)
+    u0, _, u2, u3 = scene.fields
+    bend_x, bend_y = 0.10 * scene.soft[0], 0.10 * scene.soft[1]
+    rough, ridge = sample(fine_tile(), 0.40 * scene.x + bend_x, 0.40 * scene.y + bend_y)
+    detail = sample(fine_tile(), 0.9 * scene.still_x + bend_y + 0.05 * rough, 0.9 * scene.still_y + bend_x)[0]
+    cloud = torch.sigmoid(1.3 * u0 + 0.85 * rough + 0.28 * detail + 0.5 * scene.soft[2] - 0.5)
+    lane = torch.sigmoid(1.8 * u3 + 8.0 * (ridge - 0.62) + 0.5 * detail) * 0.85
+    stars = sample(star_tile(), 0.7 * scene.still_x, 0.7 * scene.still_y)[0] * (1.15 - cloud)
+    core = cloud.pow(5) * torch.sigmoid(2.0 * u2 + 0.5) * (1.0 - lane)
+    tone = 1.7 * cloud * (1.0 - lane) - 1.1
+    return Layer(tone + 1.8 * stars, 0.3 * rough * cloud + 0.1 * detail * cloud, 0.9 * core + 0.6 * stars)
 
 
 def smoke(scene: Scene) -> Layer:
@@ -133,9 +154,10 @@ def smoke(scene: Scene) -> Layer:
     bend_x = 0.20 * scene.soft[0] + 0.06 * u3
     bend_y = 0.20 * scene.soft[1] + 0.06 * u1
     rough, ridge = sample(fine_tile(), 0.28 * scene.x + bend_x, 0.28 * scene.y + bend_y)
-    density = torch.sigmoid(1.9 * u0 + 0.95 * rough + 0.5 * scene.soft[2])
-    tone = 1.7 * density - 0.95 + 0.5 * (ridge - 0.6) * density
-    return Layer(tone, 0.35 * density + 0.22 * ridge, density.pow(4) * 0.45)
+    density = torch.sigmoid(1.8 * u0 + 1.1 * rough + 0.5 * scene.soft[2] - 0.3)
+    edge = density * (1.0 - density) * 4.0
+    tone = 1.6 * density - 0.95 + 0.9 * (ridge - 0.6) * (0.3 + edge)
+    return Layer(tone, 0.4 * density + 0.3 * ridge, density.pow(6) * (0.1 + 0.5 * ridge * ridge))
 
 
 FORMS: Mapping[str, Callable[[Scene], Layer]] = {

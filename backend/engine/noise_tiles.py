@@ -9,8 +9,8 @@ import torch.nn.functional as F  # noqa: N812 - torch's own custom
 from torch import Tensor
 
 SIZE_PX = 512
-CELLS_PX = 1024
-"""Walls are sharp, so cells need a finer tile than noise."""
+FINE_PX = 1024
+"""Ridges and walls are sharp: drawn large, they need a finer tile than soft noise."""
 
 
 @lru_cache(maxsize=1)
@@ -22,10 +22,11 @@ def soft_tile() -> Tensor:
 @lru_cache(maxsize=1)
 def fine_tile() -> Tensor:
     """``[1, 2, SIZE+1, SIZE+1]``: fbm with more detail, and the same folded into ridges (0 to 1)."""
-    rough = _noise(21, first=4, octaves=5, falloff=0.55)
+    rough = _noise(21, first=4, octaves=5, falloff=0.55, size_px=FINE_PX)
     ridges = torch.stack(
         [
-            1.0 - _noise(30 + i, first=4 * 2**i, octaves=2, falloff=0.3).abs().clamp_max(2) / 2
+            1.0
+            - _noise(30 + i, first=4 * 2**i, octaves=2, falloff=0.3, size_px=FINE_PX).abs().clamp_max(2) / 2
             for i in range(3)
         ]
     )
@@ -35,7 +36,7 @@ def fine_tile() -> Tensor:
 
 @lru_cache(maxsize=1)
 def cell_tile() -> Tensor:
-    """``[1, 3, ...]``: distance to the nearest seed, its lead on the second, the cell's own number."""
+    """``[1, 4, ...]``: distance to the nearest seed, its lead on the second, own number, slant."""
     return _wrapped(_cells(count=9, seed=41))
 
 
@@ -74,21 +75,21 @@ def _round_distance(axis: Tensor, at: float) -> Tensor:
     return torch.minimum(distance, SIZE_PX - distance)
 
 
-def _noise(seed: int, *, first: int, octaves: int, falloff: float) -> Tensor:
+def _noise(seed: int, *, first: int, octaves: int, falloff: float, size_px: int = SIZE_PX) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
-    total = torch.zeros(SIZE_PX, SIZE_PX)
+    total = torch.zeros(size_px, size_px)
     for octave in range(octaves):
         side = first * 2**octave
         lattice = torch.randn(1, 1, side, side, generator=generator)
-        total += falloff**octave * _stretch(lattice)
+        total += falloff**octave * _stretch(lattice, size_px)
     total -= total.mean()
     return total / total.std()
 
 
-def _stretch(lattice: Tensor) -> Tensor:
+def _stretch(lattice: Tensor, size_px: int) -> Tensor:
     """A periodic lattice drawn large, smoothly (cubic) and without a seam."""
     side = lattice.shape[-1]
-    cell = SIZE_PX // side
+    cell = size_px // side
     padded = F.pad(lattice, (2, 2, 2, 2), mode="circular")
     large = F.interpolate(padded, scale_factor=cell, mode="bicubic", align_corners=False)
     inner = slice(2 * cell, (2 + side) * cell)
@@ -100,17 +101,20 @@ def _cells(count: int, seed: int) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     jitter = 0.5 + 0.8 * (torch.rand(2, count, count, generator=generator) - 0.5)
     number = torch.rand(count, count, generator=generator)
-    axis = (torch.arange(CELLS_PX) + 0.5) / CELLS_PX * count
+    axis = (torch.arange(FINE_PX) + 0.5) / FINE_PX * count
     y, x = torch.meshgrid(axis, axis, indexing="ij")
-    near = torch.full((CELLS_PX, CELLS_PX), 9.0)
-    second, own = near.clone(), torch.zeros_like(near)
+    near = torch.full((FINE_PX, FINE_PX), 9.0)
+    second, own, slant = near.clone(), torch.zeros_like(near), torch.zeros_like(near)
     for dy in range(-2, 3):
         for dx in range(-2, 3):
             row, column = y.floor().long() + dy, x.floor().long() + dx
             at = (row % count, column % count)
-            distance = torch.hypot(column + jitter[0][at] - x, row + jitter[1][at] - y)
+            off_x, off_y = column + jitter[0][at] - x, row + jitter[1][at] - y
+            distance = torch.hypot(off_x, off_y)
+            tilt = off_x * torch.cos(40.0 * number[at]) + off_y * torch.sin(40.0 * number[at])
             closer = distance < near
             second = torch.where(closer, near, torch.minimum(second, distance))
             own = torch.where(closer, number[at], own)
+            slant = torch.where(closer, tilt, slant)
             near = torch.minimum(near, distance)
-    return torch.stack([near, second - near, own])
+    return torch.stack([near, second - near, own, slant])

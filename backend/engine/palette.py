@@ -69,9 +69,18 @@ def _grade(hues: list[tuple[Lab, float]], moods: Mapping[str, float], pull: floa
     return {
         "shadow": _set(dark, _mix(0.17 + 0.07 * min(key, 0), 0.55, high), 0.85 * gain, 0.10, 0.0),
         "mid": _set(body, _mix(0.42 + 0.16 * min(key, 0), 0.80, high), 1.0 * gain, 0.13, warm),
-        "light": _set(pale, _mix(0.82 + 0.08 * min(key, 0), 0.95, high), 0.8 * gain, 0.11, 1.5 * warm),
-        "accent": _set(rich, _mix(0.80, 0.52, high), 1.15 * gain, 0.17, warm),
+        "light": _set(_lit(pale), _mix(0.82 + 0.08 * min(key, 0), 0.95, high), 0.9 * gain, 0.12, 1.5 * warm),
+        "accent": _set(
+            _lit(rich), _mix(min(max(rich[0] + 0.14, 0.64), 0.84), 0.52, high), 1.2 * gain, 0.18, warm
+        ),
     }
+
+
+def _lit(lab: Lab) -> Lab:
+    """Reds and oranges turn toward yellow as they brighten, as fire does; salmon is not what is meant."""
+    light, green_red, blue_yellow = lab
+    fire = max(min(green_red, blue_yellow), 0.0)
+    return [light, green_red - 0.45 * fire, blue_yellow + 0.35 * fire]
 
 
 def _set(lab: Lab, lightness: float, gain: float, limit: float, warm: float) -> Lab:
