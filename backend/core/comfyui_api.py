@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import random
-import threading
 import time
 import uuid
 from collections.abc import Callable
@@ -18,10 +17,9 @@ from typing import Any
 from backend.core.attempt import Attempt
 from backend.core.comfyui_answers import HistoryEntry, QueueState, SystemStats
 from backend.core.comfyui_http import AnswerLost, ComfyHttp, HttpLimits
-from backend.core.comfyui_messages import Event, FeatureFlags
 from backend.core.comfyui_server import ComfyServer
 from backend.core.comfyui_socket import SocketListener, SocketTimes
-from backend.core.hearing import Connection, Hearing
+from backend.core.hearing import Connection
 from backend.core.job_actions import Patience
 from backend.core.job_tracker import JobTracker
 from backend.core.jobs import (
@@ -36,6 +34,7 @@ from backend.core.jobs import (
     Picture,
 )
 from backend.core.settler import Settler, tell_ended
+from backend.core.switchboard import Switchboard
 from backend.core.wire import Wire
 from backend.errors import EngineError, EngineUnreachable
 
@@ -96,18 +95,14 @@ class ComfyUIClient:
             rng: For the jitter of reconnects.
         """
         self._clock = clock
-        self._lock = threading.Condition()
-        self._hearing = Hearing()
         self._tracker = JobTracker(new_id, patience)
+        self._switchboard = Switchboard(self._tracker, clock=clock)
+        self._lock = self._switchboard.lock
         self._server = ComfyServer(url, ComfyHttp(limits or HttpLimits(), clock=clock), self._was_reachable)
         self._settler = Settler(self._server, self._tracker, self._lock, self._post, clock=clock)
         self._listener = SocketListener(
-            lambda: self.url, self, connect=connect, times=times, clock=clock, rng=rng
+            lambda: self.url, self._switchboard, connect=connect, times=times, clock=clock, rng=rng
         )
-        self._state: tuple[bool, str] = (False, "closed")
-        self._state_since = clock()
-        self._failed_connects = 0
-        self._waited_in_vain = False
         self._closed = False
 
     @property
@@ -123,10 +118,7 @@ class ComfyUIClient:
     @property
     def connection(self) -> Connection:
         """How we stand with the server."""
-        with self._lock:
-            self._note_state()
-            reachable, _ = self._state
-            return Connection(reachable, self._hearing.state, self._clock() - self._state_since)
+        return self._switchboard.connection
 
     def start(self) -> None:
         """Starts the listener and the settler, without which no job ends."""
@@ -140,7 +132,7 @@ class ComfyUIClient:
                 return
             self._closed = True
             prompt_ids = self._tracker.close()
-        self._tell_ended()
+        tell_ended(self._tracker, self._lock)
         self._settler.close(_CLOSE_S)
         self._listener.close(_CLOSE_S)
         try:
@@ -168,7 +160,7 @@ class ComfyUIClient:
             GraphRejected: The server refuses the graph, or a part of it.
             EngineAnswerError: What answers is no ComfyUI.
         """
-        self._await_socket()
+        self._switchboard.await_socket(self._listener.kick, _SOCKET_WAIT_S)
         with self._lock:
             if self._closed:
                 raise EngineUnreachable(self.url, "the client is closed")
@@ -186,7 +178,7 @@ class ComfyUIClient:
         """Ends a job of ours as Interrupted, and takes it from the server, in time if it does not answer."""
         with self._lock:
             prompt_id = self._tracker.cancel(job)
-        self._tell_ended()
+        tell_ended(self._tracker, self._lock)
         if prompt_id is not None:
             self._take_back(prompt_id)
 
@@ -238,59 +230,16 @@ class ComfyUIClient:
         """Takes a prompt of ours from the server's history; raises EngineError."""
         self._server.forget([prompt_id])
 
-    def opened(self, client_id: str) -> None:
-        """The listener has a new connection."""
-        with self._lock:
-            self._hearing.opened(client_id, self._clock())
-            self._tracker.reachable = True
-            self._waited_in_vain = False
-            self._socket_changed()
-
-    def closed(self, reason: str, *, nobody: bool) -> None:
-        """The listener's connection is gone, or could not be made."""
-        log.debug("socket: %s", reason)
-        with self._lock:
-            self._failed_connects += 1
-            if nobody:
-                self._tracker.reachable = False
-            self._hearing.closed()
-            self._socket_changed()
-
-    def heard(self, event: Event) -> None:
-        """The listener heard something."""
-        with self._lock:
-            self._hearing.message()
-            if isinstance(event, FeatureFlags):
-                self._hearing.named_pictures = event.preview_metadata
-            self._tracker.hear(event, self._clock(), named_pictures=self._hearing.named_pictures)
-            if self._tracker.listening != self._hearing.listening:
-                self._socket_changed()
-            elif self._tracker.wake_at() <= self._clock():
-                self._lock.notify_all()
-        self._tell_ended()
-
-    def tick(self) -> bool:
-        """The listener asks whether it should connect anew."""
-        with self._lock:
-            now = self._clock()
-            anew = self._hearing.tick(now)
-            if self._tracker.listening != self._hearing.listening:
-                self._socket_changed()
-            self._tracker.expire(now)
-        self._tell_ended()
-        return anew
-
     def _post(self, attempt: Attempt) -> None:
         """POST /prompt; raises EngineError unless the server has, or may have, taken it."""
-        heard_before = self._hearing.heard
+        messages_before = self._switchboard.messages
         try:
-            self._server.post(attempt, self._hearing.client_id or str(uuid.uuid4()))
+            self._server.post(attempt, self._switchboard.client_id or str(uuid.uuid4()))
         except AnswerLost as error:
             log.info("the answer to a POST is lost, looking for %s: %s", attempt.prompt_id, error)
+        self._switchboard.posted(messages_before)
         with self._lock:
-            now = self._clock()
-            self._hearing.posted(heard_before, now)
-            self._tracker.answered(attempt, now)
+            self._tracker.answered(attempt, self._clock())
             abandoned = not (self._tracker.holds(attempt) or attempt.over)
             self._lock.notify_all()
         if abandoned:
@@ -304,40 +253,7 @@ class ComfyUIClient:
                 self._tracker.cancel_later(prompt_id)
                 self._lock.notify_all()
 
-    def _await_socket(self) -> None:
-        """Listens before posting, if that can be had without much delay."""
-        with self._lock:
-            if self._hearing.settled or self._waited_in_vain or self._closed:
-                return
-            failed = self._failed_connects
-            self._listener.kick()
-            self._lock.wait_for(
-                lambda: self._hearing.settled or self._failed_connects > failed or self._closed,
-                _SOCKET_WAIT_S,
-            )
-            self._waited_in_vain = not self._hearing.settled
-
     def _was_reachable(self, reachable: bool) -> None:
         """Every call reports whether it was answered."""
-        with self._lock:
-            came_back = reachable and not self._tracker.reachable
-            if reachable:
-                self._tracker.answer_came()
-            self._tracker.reachable = reachable
-            self._note_state()
-        if came_back:
-            self._waited_in_vain = False
+        if self._switchboard.answered(reachable):
             self._listener.kick()
-
-    def _socket_changed(self) -> None:
-        self._tracker.listening = self._hearing.listening
-        self._note_state()
-        self._lock.notify_all()
-
-    def _note_state(self) -> None:
-        state = (self._tracker.reachable, self._hearing.state)
-        if state != self._state:
-            self._state, self._state_since = state, self._clock()
-
-    def _tell_ended(self) -> None:
-        tell_ended(self._tracker, self._lock)
