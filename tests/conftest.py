@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+
+from tests.fakes.fake_comfy import FakeComfy
 
 # Two threads are what the smallest machine has; the pictures do not depend on it.
 os.environ.setdefault("OMP_NUM_THREADS", "2")
@@ -22,15 +25,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-@pytest.fixture(params=["fake", "embedded", "live"])
-def server_url(request: pytest.FixtureRequest) -> Iterator[str]:
-    """The address of each server that must keep the contract."""
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Each server that must keep the contract; the live one where its address is given."""
+    if "server_url" in metafunc.fixturenames:
+        live = metafunc.config.getoption("--comfyui-url")
+        servers = ["fake-A", "fake-B", "embedded", *(["live"] if live else [])]
+        metafunc.parametrize("server_url", servers, indirect=True)
+
+
+@pytest.fixture
+def server_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The address of one of them."""
     if request.param == "live":
-        url = request.config.getoption("--comfyui-url")
-        if not url:
-            pytest.skip("no --comfyui-url was given")
-        yield url
-    elif request.param == "fake":
-        yield request.getfixturevalue("fake_comfy").url
-    else:
+        yield request.config.getoption("--comfyui-url")
+    elif request.param == "embedded":
         yield request.getfixturevalue("embedded_engine").url
+    else:
+        with FakeComfy(tmp_path / "fake", dialect=request.param[-1]) as fake:
+            yield fake.url

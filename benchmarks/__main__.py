@@ -1,0 +1,73 @@
+"""``make bench``: one table; every judgement is a ratio of two things measured in this run."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Callable
+
+from benchmarks import busy, walk, writing
+
+Row = tuple[str, str, str]
+
+
+def _busy(quick: bool) -> list[Row]:
+    ours = busy.our_loop(30 if quick else 200)
+    old = busy.one_by_one(5 if quick else 30)
+    return [
+        ("engine busy share, our loop", f"{ours.share:.3f}", "at least 0.97"),
+        ("engine busy share, one job at a time", f"{old.share:.3f}", ""),
+        ("frames/s on the paced engine, our loop", f"{ours.frames_per_s:.1f}", ""),
+        ("frames/s on the paced engine, one job at a time", f"{old.frames_per_s:.1f}", ""),
+        ("frames/s, our loop : one job at a time", f"{ours.frames_per_s / old.frames_per_s:.2f}", "above 1"),
+    ]
+
+
+def _walk(quick: bool) -> list[Row]:
+    gaps = 3 if quick else 12
+    walked = walk.compare(gaps)
+    same_work = (walked.in_betweens_s + walked.keyframes_s) / walked.loop_s
+    between = walked.in_betweens_s / (walked.loop_s - walked.keyframes_s)
+    return [
+        ("bare work : loop, in-betweens alone", f"{between:.3f}", "at least 0.85"),
+        ("bare work : loop, keyframes included", f"{same_work:.3f}", ""),
+        ("embedded engine, frames/s through the loop", f"{walked.frames_per_s:.1f}", ""),
+        ("embedded engine, bare in-betweens/s", f"{gaps * (walk.STEPS - 1) / walked.in_betweens_s:.1f}", ""),
+        ("seconds to the first picture, engine running", f"{walked.first_frame_s:.2f}", ""),
+    ]
+
+
+def _writing(quick: bool) -> list[Row]:
+    cost = writing.cost()
+    growth = writing.growth(2_000 if quick else 20_000)
+    return [
+        ("frame and status writing at 10 fps, share of a core", f"{cost.writing:.4f}", ""),
+        ("PNG encoding alone at 10 fps, share of a core", f"{cost.encoding:.4f}", ""),
+        ("writing : encoding", f"{cost.writing / cost.encoding:.2f}", ""),
+        (f"RSS over {growth.frames:,} frames, MB", f"{growth.first_mb:.1f} -> {growth.last_mb:.1f}", ""),
+        ("RSS slope over the second half, bytes a frame", f"{growth.slope:.1f}", "flat"),
+    ]
+
+
+_PARTS: dict[str, Callable[[bool], list[Row]]] = {"busy": _busy, "walk": _walk, "writing": _writing}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
+    parser.add_argument(
+        "parts", nargs="*", metavar="PART", help=f"of {', '.join(_PARTS)}; all if none is named"
+    )
+    parser.add_argument("--quick", action="store_true", help="shorter runs, for a first look")
+    args = parser.parse_args()
+    unknown = set(args.parts) - set(_PARTS)
+    if unknown:
+        parser.error(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(_PARTS)}")
+    logging.basicConfig(level=logging.WARNING)
+    print(f"{'what':<54}{'measured':>18}   wished")
+    for name in args.parts or _PARTS:
+        for what, measured, wished in _PARTS[name](args.quick):
+            print(f"{what:<54}{measured:>18}   {wished}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
