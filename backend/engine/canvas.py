@@ -54,7 +54,7 @@ def _splines(cells: int) -> Tensor:
 def spread_of(style: Style) -> float:
     """How far local hues may leave the palette, 0 to 1."""
     dial = max(style.dial("spread"), 0.0)
-    return 0.13 + 0.25 * dial + 0.62 * dial**16
+    return 0.13 + 0.17 * dial + 0.70 * dial**16
 
 
 def body_of(style: Style) -> float:
@@ -71,13 +71,13 @@ def _scene(fields: Tensor, style: Style) -> Scene:
     height, width = fields.shape[1:]
     across, down = _positions(height, width)
     zoom = 2.0 ** (-0.8 * style.dial("scale"))
-    bend = 0.16 * 2.0 ** style.dial("warp")
+    bend = 0.19 * 2.0 ** style.dial("warp")
     lean = 0.6 * style.dial("lean")
     _, u1, u2, u3 = fields
     x = (across + lean * 0.3 * down) * zoom + bend * (0.7 * u1 + 0.5 * u3)
     y = down * zoom + bend * (0.7 * u2 - 0.5 * u3)
     soft = sample(soft_tile(), 0.33 * x, 0.33 * y)
-    still_x, still_y = across * zoom + 0.05 * u1, down * zoom + 0.05 * u2
+    still_x, still_y = across * zoom + 0.065 * u1, down * zoom + 0.065 * u2
     unit, glow = zoom / min(height, width), 1.0 + 0.8 * style.dial("glow")
     return Scene(fields, x, y, still_x, still_y, soft, unit, glow, key_of(style))
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import torch
-import torch.nn.functional as F  # noqa: N812 - torch's own custom
 from torch import Tensor
 
-_OCTAVES = ((0.75, 1.0), (1.5, 0.62), (3.0, 0.34), (6.0, 0.12))
-"""(lattice cells along the shorter side, amplitude): large forms before small ones."""
+_OCTAVES = ((0.8, 1.0), (1.6, 0.68), (3.2, 0.40), (6.4, 0.15))
+"""(waves along the shorter side, amplitude): large forms before small ones."""
 
 
 def field(seed: int, height: int, width: int) -> Tensor:
@@ -17,10 +17,10 @@ def field(seed: int, height: int, width: int) -> Tensor:
     generator = torch.Generator().manual_seed(seed % 2**64)
     side = min(height, width)
     total = torch.zeros(4, height, width)
-    for cells, amplitude in _OCTAVES:
-        step = side / cells
-        if step >= 4.0 or cells < 1:
-            total += amplitude * _octave(generator, step, height, width)
+    for waves, amplitude in _OCTAVES:
+        step = side / waves
+        if step >= 4.0 or waves < 1:
+            total += amplitude * _octave(generator, 0.55 * step, height, width)
     return normal(total)
 
 
@@ -54,19 +54,29 @@ def _held(content: Tensor, denoise: float) -> Tensor:
 
 
 def _large(content: Tensor) -> Tensor:
+    """The large forms alone; a Gaussian, because anything on a grid would show after some keyframes."""
     height, width = content.shape[1:]
-    small = F.adaptive_avg_pool2d(content[None], (max(height // 6, 1), max(width // 6, 1)))
-    return F.interpolate(small, (height, width), mode="bicubic", align_corners=False)[0]
+    spread = min(height, width) / 14
+    down, across = (_blur(length, spread, outside=0) for length in (height, width))
+    down, across = down / down.sum(1, keepdim=True), across / across.sum(1, keepdim=True)
+    return down @ content @ across.T
 
 
-def _octave(generator: torch.Generator, step: float, height: int, width: int) -> Tensor:
-    """One octave: a random lattice drawn with cubic splines, placed at random so that no grid shows."""
-    rows, columns = math.ceil(height / step) + 4, math.ceil(width / step) + 4
-    lattice = torch.randn(1, 4, rows, columns, generator=generator)
-    shift_y, shift_x = torch.rand(2, generator=generator).tolist()
-    down = cubic_spline(torch.arange(height) / step + 1.0 + shift_y, rows)
-    across = cubic_spline(torch.arange(width) / step + 1.0 + shift_x, columns)
-    return torch.einsum("yr,crx,ux->cyu", down, lattice[0], across)
+def _octave(generator: torch.Generator, spread: float, height: int, width: int) -> Tensor:
+    """White noise under a Gaussian: unit variance, no preferred direction, nothing special at the edges."""
+    outside = math.ceil(3.0 * spread)
+    white = torch.randn(4, height + 2 * outside, width + 2 * outside, generator=generator)
+    down, across = (_blur(length, spread, outside=outside) for length in (height, width))
+    down, across = down / down.norm(dim=1, keepdim=True), across / across.norm(dim=1, keepdim=True)
+    octave: Tensor = down @ white @ across.T
+    return octave
+
+
+@lru_cache(maxsize=32)
+def _blur(length: int, spread: float, *, outside: int) -> Tensor:
+    """Gaussian weights ``[length, length + 2 * outside]``, not normalised."""
+    distance = torch.arange(length).reshape(-1, 1) + outside - torch.arange(length + 2 * outside)
+    return torch.exp(-0.5 * (distance / max(spread, 0.3)) ** 2)
 
 
 def cubic_spline(at: Tensor, knots: int) -> Tensor:

@@ -103,7 +103,7 @@ def join(content: Tensor, style: Style) -> Tensor:
 
 @lru_cache(maxsize=4)
 def _patterns(height: int, width: int) -> tuple[Tensor, Tensor]:
-    """Seven patterns ``[7, h * w]`` and the least-squares reader ``[7, h * w]`` for their amounts."""
+    """Seven patterns ``[7, h * w]`` and the weighted least-squares reader of their amounts."""
     y = torch.arange(height).reshape(-1, 1).expand(height, width)
     x = torch.arange(width).expand(height, width)
     across, down = 1.0 - 2.0 * (x % 2), 1.0 - 2.0 * (y % 2)
@@ -118,6 +118,11 @@ def _patterns(height: int, width: int) -> tuple[Tensor, Tensor]:
         slow_x * down * across,
     ]
     rows = torch.stack([pattern.flatten() for pattern in patterns]).double()
-    gram = rows @ rows.T
-    solve = torch.linalg.pinv(gram, rcond=1e-6) @ rows
+    weighted = rows * (_window(height)[:, None] * _window(width)).flatten()
+    solve = torch.linalg.pinv(weighted @ rows.T, rcond=1e-6) @ weighted
     return rows.float(), solve.float()
+
+
+def _window(length: int) -> Tensor:
+    """Fades to the edges: without it the edges of smooth content would sound like tones."""
+    return torch.sin(torch.pi * (torch.arange(length).double() + 0.5) / length).square()
