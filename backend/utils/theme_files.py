@@ -1,7 +1,6 @@
 """One theme file: YAML in, a Theme or the problems with their lines out.
 
-Nodes are read instead of plain values, so that every complaint can name its line, and so that a prompt
-which YAML 1.1 would take for a boolean or a date stays the text that its author wrote.
+Every complaint names its line, and all of them come at once.
 """
 
 from __future__ import annotations
@@ -14,9 +13,8 @@ from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 
-import yaml
-
 from backend.errors import Problem
+from backend.utils.yaml_lines import Located, load, shorten
 
 MAX_CHARS = 4000
 MAX_NAME_CHARS = 60
@@ -24,8 +22,6 @@ MAX_FILE_BYTES = 256 * 1024
 MAX_PROMPTS = 500
 MAX_WEIGHT = 100.0
 KEYS = ("name", "description", "weight", "positive", "negative", "modifiers")
-_NUMBER_TAGS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
-_NOT_TEXT_TAGS = (*_NUMBER_TAGS, "tag:yaml.org,2002:null")
 
 
 class PartOfDay(StrEnum):
@@ -110,21 +106,20 @@ def clean_text(text: str) -> str:
 
 @dataclass
 class _Reader:
-    """Collects problems while it walks the nodes of one file."""
+    """Collects problems while it walks the tree of one file."""
 
     source: str
     problems: list[Problem] = field(default_factory=list)
 
     def theme(self, text: str, default_name: str) -> tuple[Theme | None, tuple[Problem, ...]]:
-        root = self._compose(text)
-        nodes = self._top(root) if root is not None else {}
-        if not self.problems or nodes:
-            theme = self._theme(nodes, default_name)
+        root, self.problems = load(text, self.source)
+        if root.mapping is not None or not self.problems:
+            theme = self._theme(self._mapping("file", root, KEYS), default_name)
             if not self.problems:
                 return theme, ()
         return None, tuple(self.problems)
 
-    def _theme(self, nodes: Mapping[str, yaml.Node], default_name: str) -> Theme:
+    def _theme(self, nodes: Mapping[str, Located], default_name: str) -> Theme:
         name_node = nodes.get("name")
         positive = self._texts("positive", nodes.get("positive"))
         if not positive and not any(problem.key.startswith("positive") for problem in self.problems):
@@ -139,68 +134,39 @@ class _Reader:
             negative=self._text("negative", nodes.get("negative")),
             modifiers=modifiers,
             source=self.source,
-            line=_line(name_node),
+            line=name_node.line if name_node else None,
         )
 
-    def _compose(self, text: str) -> yaml.Node | None:
-        try:
-            root: yaml.Node | None = yaml.compose(text, Loader=yaml.SafeLoader)
-        except yaml.MarkedYAMLError as error:
-            mark = error.problem_mark or error.context_mark
-            line = mark.line + 1 if mark else None
-            self._add("file", line, "", f"YAML that can be read: {error.problem or error.context}")
-            return None
-        except yaml.YAMLError as error:
-            self._add("file", None, "", f"YAML that can be read: {str(error).splitlines()[0]}")
-            return None
-        except RecursionError:
-            self._add("file", None, "", "a flat mapping; this file is nested too deeply")
-            return None
-        if root is None:
-            self._add("file", None, "", "a theme; this file is empty")
-        return root
-
-    def _top(self, root: yaml.Node) -> dict[str, yaml.Node]:
-        return self._mapping("file", root, KEYS)
-
-    def _mapping(self, where: str, node: yaml.Node, allowed: tuple[str, ...]) -> dict[str, yaml.Node]:
-        if not isinstance(node, yaml.MappingNode):
+    def _mapping(self, where: str, node: Located, allowed: tuple[str, ...]) -> dict[str, Located]:
+        if node.mapping is None:
             self._complain(where, node, f"a mapping with the keys {', '.join(allowed)}")
             return {}
-        found: dict[str, yaml.Node] = {}
-        for key_node, value in node.value:
-            key = str(key_node.value) if isinstance(key_node, yaml.ScalarNode) else "?"
-            dotted = key if where == "file" else f"{where}.{key}"
-            if key in found:
-                self._add(
-                    dotted, _line(key_node), "", f"given once; it stands in line {_line(found[key])} too"
-                )
-            elif key not in allowed:
-                self._add(dotted, _line(key_node), "", _unknown(key, allowed))
-            else:
-                found[key] = value
-        return found
+        for key, value in node.mapping.items():
+            if key not in allowed:
+                dotted = key if where == "file" else f"{where}.{key}"
+                self.problems.append(Problem(self.source, value.key_line, dotted, "", _unknown(key, allowed)))
+        return {key: value for key, value in node.mapping.items() if key in allowed}
 
-    def _modifiers(self, node: yaml.Node | None) -> dict[PartOfDay, tuple[str, ...]]:
+    def _modifiers(self, node: Located | None) -> dict[PartOfDay, tuple[str, ...]]:
         if node is None:
             return {}
         parts = self._mapping("modifiers", node, tuple(PartOfDay))
         return {PartOfDay(key): self._texts(f"modifiers.{key}", value) for key, value in parts.items()}
 
-    def _texts(self, key: str, node: yaml.Node | None) -> tuple[str, ...]:
+    def _texts(self, key: str, node: Located | None) -> tuple[str, ...]:
         """One text or a list of texts; empty ones are a problem."""
         if node is None:
             return ()
-        if not isinstance(node, yaml.SequenceNode):
+        if node.sequence is None:
             text = self._text(key, node)
             return (text,) if text else ()
-        if len(node.value) > MAX_PROMPTS:
-            self._complain(key, node, f"at most {MAX_PROMPTS} texts, not {len(node.value)}")
+        if len(node.sequence) > MAX_PROMPTS:
+            self._complain(key, node, f"at most {MAX_PROMPTS} texts, not {len(node.sequence)}")
             return ()
-        return tuple(self._listed(key, node))
+        return tuple(self._listed(key, node.sequence))
 
-    def _listed(self, key: str, node: yaml.SequenceNode) -> Iterator[str]:
-        for index, item in enumerate(node.value):
+    def _listed(self, key: str, items: tuple[Located, ...]) -> Iterator[str]:
+        for index, item in enumerate(items):
             before = len(self.problems)
             text = self._text(f"{key}[{index}]", item)
             if text:
@@ -208,34 +174,30 @@ class _Reader:
             elif len(self.problems) == before:
                 self._complain(f"{key}[{index}]", item, "a text that is not empty")
 
-    def _text(self, key: str, node: yaml.Node | None) -> str:
+    def _text(self, key: str, node: Located | None) -> str:
         if node is None:
             return ""
-        if not isinstance(node, yaml.ScalarNode) or (node.style is None and node.tag in _NOT_TEXT_TAGS):
+        if not isinstance(node.value, str | bool):  # an unquoted true is a word here
             self._complain(key, node, "a text")
             return ""
         try:
-            return clean_text(node.value)
+            return clean_text(node.written)
         except ValueError as error:
             self._complain(key, node, str(error))
             return ""
 
-    def _name(self, node: yaml.Node | None, default: str) -> str:
+    def _name(self, node: Located | None, default: str) -> str:
         name = self._text("name", node) or default
         if len(name) > MAX_NAME_CHARS:
             self._complain("name", node, f"at most {MAX_NAME_CHARS} characters")
         return name
 
-    def _weight(self, node: yaml.Node | None) -> float:
+    def _weight(self, node: Located | None) -> float:
         if node is None:
             return 1.0
-        if isinstance(node, yaml.ScalarNode) and node.tag in _NUMBER_TAGS:
-            try:
-                weight = float(node.value)
-            except ValueError:
-                weight = -1.0
-            if 0 < weight <= MAX_WEIGHT:
-                return weight
+        weight = node.value
+        if isinstance(weight, int | float) and not isinstance(weight, bool) and 0 < weight <= MAX_WEIGHT:
+            return float(weight)
         self._complain("weight", node, f"a number above 0, at most {MAX_WEIGHT:g}; 1 is usual")
         return 1.0
 
@@ -243,32 +205,24 @@ class _Reader:
         self,
         positive: tuple[str, ...],
         modifiers: Mapping[PartOfDay, tuple[str, ...]],
-        node: yaml.Node | None,
+        node: Located | None,
     ) -> None:
         longest = max(map(len, positive), default=0)
         added = max((len(text) + 2 for texts in modifiers.values() for text in texts), default=0)
         if longest + added > MAX_CHARS:
             self._complain("positive", node, f"at most {MAX_CHARS} characters together with a modifier")
 
-    def _complain(self, key: str, node: yaml.Node | None, wish: str) -> None:
-        self._add(key, _line(node), _shown(node), wish)
-
-    def _add(self, key: str, line: int | None, value: str, wish: str) -> None:
-        self.problems.append(Problem(self.source, line, key, value, wish))
+    def _complain(self, key: str, node: Located | None, wish: str) -> None:
+        self.problems.append(Problem(self.source, node.line if node else None, key, _shown(node), wish))
 
 
-def _line(node: yaml.Node | None) -> int | None:
-    return None if node is None else int(node.start_mark.line) + 1
-
-
-def _shown(node: yaml.Node | None) -> str:
+def _shown(node: Located | None) -> str:
     """The value as it may stand in a message: short, printable."""
-    if isinstance(node, yaml.SequenceNode):
-        return "a list"
-    if not isinstance(node, yaml.ScalarNode):
+    if node is None or node.mapping is not None:
         return "a mapping" if node else ""
-    text = str(node.value)
-    text = text if len(text) <= 40 else text[:37] + "..."
+    if node.sequence is not None:
+        return "a list"
+    text = shorten(node.written, 40)
     return text if text.isprintable() else ascii(text)
 
 

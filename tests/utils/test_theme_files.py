@@ -87,7 +87,6 @@ def test_every_problem_of_a_file_comes_at_once() -> None:
         "positive: !!python/object:os.system ls\nx: *y",
         "weight: 0\npositive: a",
         "weight: .nan\npositive: a",
-        "weight: 0x1F\npositive: a",
         "positive: 12",
         "? [a, b]\n: c",
         'positive: "a\\0b"',
