@@ -129,9 +129,9 @@ class FrameShelf:
         frame = Frame(data, facts, FrameKind.REPLAY, theme="", duration_s=0.0)
         return self._shown(again, frame, data), data
 
-    def kept(self) -> tuple[Path, ...]:
-        """The files of all kept frames, oldest first."""
-        return tuple(file.path for file in self._files)
+    def kept(self, first: int = 0) -> tuple[Path, ...]:
+        """The files of the kept frames from sequence number ``first`` on, oldest first."""
+        return tuple(file.path for file in self._files if file.sequence >= first)
 
     def pin(self, paths: tuple[Path, ...]) -> None:
         """Keep these, however old, until other ones are pinned (for replay)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -24,6 +25,8 @@ _IDLE_S = 0.25
 _STARVED_S = 8.0
 _BRIDGE_S = 1.2
 _RATE_FRAMES = 31
+_AFTER_THE_TITLE = sys.maxsize
+_DREAMT = (FrameKind.KEYFRAME, FrameKind.IN_BETWEEN)
 
 
 def _nothing() -> None:
@@ -71,6 +74,7 @@ class Playback:
         self._last_fresh = clock()
         self._shown_at: deque[float] = deque(maxlen=_RATE_FRAMES)
         self._replay: Replay | None = None
+        self._replay_from = 0  # neither the title nor the fade from it is part of the dream
         self._bridge: Iterator[Frame] = iter(())
         self._apart: bytes | None = None  # the picture on display, where the next one is no neighbour of it
         self._awake = threading.Event()
@@ -111,6 +115,7 @@ class Playback:
         facts = inspect_picture(data, max_pixels=len(data) * 10_000)
         self._show(Frame(data, facts, kind, theme="", duration_s=self._frame_s))
         self._apart = data
+        self._replay_from = _AFTER_THE_TITLE
 
     def continue_from(self, newest: ShownFrame) -> None:
         """The display still has this frame of an earlier run: fade from it, do not cut."""
@@ -163,6 +168,8 @@ class Playback:
     def _show(self, frame: Frame) -> None:
         try:
             self.newest = self._shelf.show(frame)
+            if self._replay_from == _AFTER_THE_TITLE and frame.kind in _DREAMT:
+                self._replay_from = self.newest.sequence
             self._count()
         except StorageError as error:
             self._refused(error)
@@ -172,13 +179,14 @@ class Playback:
         """Show a kept frame if no new one is to be had; False if there is none to move to."""
         if not self.engine_away and now - self._last_fresh < _STARVED_S:
             return False
-        if self._replay is None:
-            self._replay = Replay(self._shelf.kept())
-            self._shelf.pin(self._replay.paths)
-        path = self._replay.next()
+        replay = self._replay or Replay(self._shelf.kept(self._replay_from))
+        path = replay.next()
         if path is None:
             return False
-        self._show_kept(self._replay, path)
+        if self._replay is None:
+            self._replay = replay
+            self._shelf.pin(replay.paths)
+        self._show_kept(replay, path)
         return True
 
     def _show_kept(self, replay: Replay, path: Path) -> None:

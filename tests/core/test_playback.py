@@ -127,6 +127,19 @@ def test_the_way_back_from_replay_is_a_fade_that_ends_in_the_dream(display: Disp
     assert faded not in [picture(seed) for seed in range(5)]
 
 
+def test_the_title_and_the_fade_from_it_are_never_replayed(display: Display) -> None:
+    display.playback.show_at_once(picture(99), FrameKind.TITLE)
+    display.run(10.0)
+    assert not display.playback.replaying
+    display.dream(3)
+    display.run(3.0)
+    display.playback.engine_away = True
+    shown = display.run(2.0)
+    assert len(shown) > 15
+    replayed = {path.read_bytes() for path in display.shelf.kept(shown[0][1])}
+    assert replayed == {picture(seed) for seed in range(3)}
+
+
 def test_a_kept_frame_that_is_broken_is_left_out_of_the_replay(display: Display) -> None:
     display.dream(5)
     display.run(1.0)
