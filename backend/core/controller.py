@@ -110,8 +110,8 @@ class DreamController:
         threading.Thread(target=warm_up, name="warm-up", daemon=True).start()
         self._thread.start()
 
-    def stop(self, timeout_s: float = 5.0) -> None:
-        """End the loop after the turn that it is in."""
+    def stop(self, timeout_s: float = 2.0) -> None:
+        """End the loop after the turn that it is in; one that an engine keeps waiting ends with the process."""
         self._stopping.set()
         self._wake.set()
         if self._thread.is_alive():
