@@ -25,6 +25,7 @@ _IDLE_S = 0.25
 _STARVED_S = 8.0
 _BRIDGE_S = 1.2
 _RATE_FRAMES = 31
+_SILENT_FRAMES = 5
 _AFTER_THE_TITLE = sys.maxsize
 _DREAMT = (FrameKind.KEYFRAME, FrameKind.IN_BETWEEN)
 
@@ -86,9 +87,9 @@ class Playback:
         """Frames per second over the newest few seconds; falls when nothing comes."""
         if len(self._shown_at) < 2:
             return 0.0
-        newest_s = self._clock() - self._shown_at[-1]
         interval_s = (self._shown_at[-1] - self._shown_at[0]) / (len(self._shown_at) - 1)
-        return 1.0 / max(interval_s, newest_s, 1e-6)
+        silent_s = self._clock() - self._shown_at[-1]
+        return 1.0 / max(interval_s, silent_s if silent_s > _SILENT_FRAMES * interval_s else 0.0, 1e-6)
 
     @property
     def replaying(self) -> bool:
@@ -182,6 +183,7 @@ class Playback:
         replay = self._replay or Replay(self._shelf.kept(self._replay_from))
         path = replay.next()
         if path is None:
+            self._replay = None
             return False
         if self._replay is None:
             self._replay = replay
