@@ -278,6 +278,7 @@ class DreamController:
         """A keyframe is no good: count it, wait a little, try another seed."""
         if isinstance(error, JobFailed):
             self.failed_jobs += 1
+            self._generator.relieve(error)
             if error.kind in _ENGINE_LOST:
                 self._lose(error, now)
                 return

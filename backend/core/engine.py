@@ -183,6 +183,13 @@ class Engine:
         except (EngineError, OSError) as error:
             log.debug("a spent latent stays on the server: %s: %s", latent.annotated, error)
 
+    def free_memory(self) -> None:
+        """Ask the server to let go of models and results that it holds; a refusal is no new trouble."""
+        try:
+            self.client.free(unload_models=True, free_memory=True)
+        except EngineError as error:
+            log.debug("no memory was freed: %s", error)
+
     def _choose_checkpoint(self) -> str:
         available = self.client.models("checkpoints")
         wished = self._choice.checkpoint

@@ -165,6 +165,7 @@ class GapFiller:
         try:
             if waiting.retried:
                 raise error
+            self._generator.relieve(error)
             again = self._hybrid.again(waiting.leg)
         except EngineError as final:
             log.warning("%d in-betweens are left out: %s", len(waiting.places), final)

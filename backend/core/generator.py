@@ -10,9 +10,9 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
 from backend.core.engine import EngineFacts, finished, latent_file
-from backend.core.jobs import FileRef, Job
+from backend.core.jobs import FailureKind, FileRef, Job
 from backend.core.workflow_builder import DreamStep, Request, TextToImage, Workflow
-from backend.errors import GraphRejected
+from backend.errors import DreamloopError, GraphRejected, JobFailed, PictureRejected
 from backend.interpolation.latent_encoder import read_latents, write_latents
 from backend.utils.picture_check import PictureFacts, inspect_picture
 from backend.utils.prompt_manager import Prompt
@@ -99,6 +99,8 @@ class DreamEngine(Protocol):
 
     def retire_latent(self, latent: FileRef) -> None: ...
 
+    def free_memory(self) -> None: ...
+
 
 class DreamGenerator:
     """The facade of everything between a prompt and a keyframe.
@@ -170,13 +172,17 @@ class DreamGenerator:
             PictureRejected: If the picture is broken, black or flat.
         """
         end = finished(pending.job.result(0.0))
-        picture = end.pictures[0].data
-        facts = inspect_picture(picture, max_pixels=self._max_pixels)
+        picture, latent = end.pictures[0].data, latent_file(end, pending.workflow)
+        try:
+            facts = inspect_picture(picture, max_pixels=self._max_pixels)
+        except PictureRejected:
+            self._engine.retire_latent(latent)
+            raise
         return Keyframe(
             number=pending.number,
             picture=picture,
             facts=facts,
-            latent=latent_file(end, pending.workflow),
+            latent=latent,
             prompt=pending.prompt,
             seed=pending.seed,
             denoise=pending.denoise,
@@ -202,6 +208,11 @@ class DreamGenerator:
     def retire(self, keyframe: Keyframe) -> None:
         """The keyframe's latent is not needed on the server any more."""
         self._engine.retire_latent(keyframe.latent)
+
+    def relieve(self, error: DreamloopError) -> None:
+        """Have the engine free its memory before the next try, if it was memory that failed."""
+        if isinstance(error, JobFailed) and error.kind == FailureKind.OUT_OF_MEMORY.value:
+            self._engine.free_memory()
 
     def _step(self, latent: FileRef, prompt: Prompt, seed: int) -> DreamStep:
         return DreamStep(latent, prompt.positive, prompt.negative, seed, self.denoise)

@@ -62,4 +62,11 @@ class Cancel:
     prompt_id: str
 
 
-Action: TypeAlias = LookUp | Fetch | PostAgain | Cancel
+@dataclass(frozen=True)
+class Forget:
+    """Take prompts of ours that went well from the server's history, which is people's list of pictures."""
+
+    prompt_ids: tuple[str, ...]
+
+
+Action: TypeAlias = LookUp | Fetch | PostAgain | Cancel | Forget

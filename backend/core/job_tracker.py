@@ -18,10 +18,12 @@ from enum import Enum
 from backend.core.attempt import Attempt
 from backend.core.comfyui_answers import HistoryEntry, Outcome
 from backend.core.comfyui_messages import Event, Executing, ExecutionError, PictureArrived
-from backend.core.job_actions import Action, Cancel, Fetch, LookUp, Patience, PostAgain
-from backend.core.jobs import Failed, FailureKind, Graph, Interrupted, Job, JobEnd, Picture
+from backend.core.job_actions import Action, Cancel, Fetch, Forget, LookUp, Patience, PostAgain
+from backend.core.jobs import Failed, FailureKind, Finished, Graph, Interrupted, Job, JobEnd, Picture
 
 _MAX_CANCELS = 64
+# One call for so many keeps the cost small; fewer than this are left behind at the end.
+_FORGET_AT_ONCE = 16
 _MEMORY_WORDS = ("out of memory", "outofmemory", "not enough memory", "allocate")
 
 
@@ -53,6 +55,7 @@ class JobTracker:
         self._jobs: OrderedDict[str, _Tracked] = OrderedDict()
         self._cancels: deque[str] = deque(maxlen=_MAX_CANCELS)
         self._ended: list[tuple[Job, JobEnd]] = []
+        self._to_forget: deque[str] = deque(maxlen=4 * _FORGET_AT_ONCE)
         self._speaker: str | None = None
         self._retry_at = float("-inf")
         self._retry_s = self._patience.retry_s
@@ -146,6 +149,10 @@ class JobTracker:
         for tracked in self._jobs.values():
             if self._due_at(tracked) <= now:
                 return self._action(tracked, now)
+        if len(self._to_forget) >= _FORGET_AT_ONCE:
+            forget = Forget(tuple(self._to_forget))
+            self._to_forget.clear()
+            return forget
         return None
 
     def expire(self, now: float) -> None:
@@ -157,7 +164,8 @@ class JobTracker:
     def wake_at(self) -> float:
         """When next_action() should next be asked, by the same clock."""
         soonest = min((self._due_at(tracked) for tracked in self._jobs.values()), default=float("inf"))
-        due = max(self._retry_at, float("-inf") if self._cancels else soonest)
+        at_once = self._cancels or len(self._to_forget) >= _FORGET_AT_ONCE
+        due = max(self._retry_at, float("-inf") if at_once else soonest)
         return min([due, *(tracked.deadline_at for tracked in self._jobs.values())])
 
     def _due_at(self, tracked: _Tracked) -> float:
@@ -305,6 +313,8 @@ class JobTracker:
     def _end(self, tracked: _Tracked, end: JobEnd) -> None:
         if self._jobs.pop(tracked.attempt.prompt_id, None) is not None:
             self._ended.append((tracked.job, end))
+            if isinstance(end, Finished):  # failures stay in the history, for whoever looks into them
+                self._to_forget.append(end.prompt_id)
 
 
 def _failed(prompt_id: str, error: ExecutionError | None) -> Failed:

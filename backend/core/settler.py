@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from backend.core.attempt import Attempt
 from backend.core.comfyui_server import ComfyServer
-from backend.core.job_actions import Action, Cancel, Fetch, LookUp, PostAgain
+from backend.core.job_actions import Action, Cancel, Fetch, Forget, LookUp, PostAgain
 from backend.core.job_tracker import JobTracker
 from backend.core.jobs import Picture
 from backend.errors import EngineAnswerError, EngineError, EngineUnreachable, GraphRejected
@@ -94,6 +94,8 @@ class Settler:
                 self._post_again(action)
             case Cancel():
                 self._cancel(action)
+            case Forget():
+                self._server.forget(action.prompt_ids)
 
     def _look_up(self, action: LookUp) -> None:
         entry = self._server.history(action.prompt_id)

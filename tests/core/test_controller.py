@@ -391,3 +391,31 @@ def test_a_lost_job_leaves_no_keyframe_counted(hybrid: Dream) -> None:
     assert hybrid.controller.keyframes == 0
     hybrid.wait(1.0)
     assert hybrid.waiting_jobs == "k"
+
+
+def test_the_latent_of_a_picture_that_is_refused_is_retired(hybrid: Dream) -> None:
+    hybrid.settle()
+    hybrid.finish_next([black_picture()])
+    assert [file.filename for file in hybrid.engine.retired] == ["latent0"]
+
+
+@pytest.mark.parametrize(("kind", "freed"), [(FailureKind.OUT_OF_MEMORY, 1), (FailureKind.EXECUTION, 0)])
+def test_an_engine_without_memory_is_told_to_free_some_before_the_next_try(
+    hybrid: Dream, kind: FailureKind, freed: int
+) -> None:
+    hybrid.settle()
+    hybrid.engine.fail_next(kind)
+    hybrid.settle()
+    assert hybrid.engine.freed == freed
+
+
+def test_memory_is_freed_before_in_betweens_are_sent_for_again(hybrid: Dream) -> None:
+    hybrid.settle()
+    hybrid.finish_next()
+    hybrid.finish_next()
+    hybrid.finish_next()
+    assert hybrid.waiting_jobs == "wkw"
+    hybrid.engine.fail_next(FailureKind.OUT_OF_MEMORY)
+    hybrid.settle()
+    assert hybrid.engine.freed == 1
+    assert hybrid.waiting_jobs == "kww"

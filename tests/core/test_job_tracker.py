@@ -20,7 +20,7 @@ from backend.core.comfyui_messages import (
     Progress,
     parse_text,
 )
-from backend.core.job_actions import Cancel, Fetch, LookUp, PostAgain
+from backend.core.job_actions import Cancel, Fetch, Forget, LookUp, PostAgain
 from backend.core.job_tracker import JobTracker
 from backend.core.jobs import Failed, FailureKind, FileRef, Finished, Interrupted, Job, JobEnd, Picture
 from tests.core.recorded import recorded
@@ -550,3 +550,16 @@ def test_a_job_posted_by_preview_asks_for_its_nodes_in_order() -> None:
     attempt = Attempt("id", graph, 2, None, 0.0)
     attempt.files = {"50": (PREVIEW,), "5": (FileRef("a.png", "", "temp"), FileRef("b.png", "", "temp"))}
     assert [file.filename for _, file in attempt.previews] == ["a.png", "b.png", "preview_00001_.png"]
+
+
+def test_jobs_that_went_well_are_taken_from_the_history_many_at_once() -> None:
+    play = Play()
+    play.run()
+    for number in range(2, 17):
+        assert play.tracker.next_action(play.now) is None
+        _, attempt = play.tracker.add(GRAPH, 1, play.now + 300.0, play.now)
+        play.tracker.answered(attempt, play.now)
+        play.run(f"id-{number}")
+    forget = play.act()
+    assert forget == Forget(tuple(f"id-{number}" for number in range(1, 17)))
+    assert play.tracker.next_action(play.now) is None

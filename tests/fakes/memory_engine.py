@@ -54,6 +54,7 @@ class MemoryEngine:
     sent: list[SentJob] = field(default_factory=list)
     retired: list[FileRef] = field(default_factory=list)
     files: dict[str, bytes] = field(default_factory=dict)
+    freed: int = 0
 
     def connect(self) -> EngineFacts:
         self.connects += 1
@@ -83,6 +84,9 @@ class MemoryEngine:
 
     def retire_latent(self, latent: FileRef) -> None:
         self.retired.append(latent)
+
+    def free_memory(self) -> None:
+        self.freed += 1
 
     @property
     def open_jobs(self) -> list[SentJob]:
