@@ -23,6 +23,7 @@ skip, wait or stop is decided in one place, the DreamController.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,11 +93,16 @@ class NoDaemon(DreamloopError):  # noqa: N818 - a state of the world, not a mist
 
 
 class StorageError(DreamloopError):
-    """A file could not be written or read."""
+    """A file could not be written or read.
+
+    Attributes:
+        full: There is no space left, which may change while we run.
+    """
 
     def __init__(self, path: Path, cause: OSError) -> None:
         self.path = path
         self.errno = cause.errno
+        self.full = cause.errno in (errno.ENOSPC, errno.EDQUOT)
         super().__init__(f"{path}: {cause.strerror or cause}")
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import logging
 import os
 from collections import deque
 from collections.abc import Callable
@@ -13,6 +15,8 @@ from backend.core.frame_buffer import Frame, FrameKind
 from backend.errors import PictureRejected, StorageError
 from backend.utils.file_ops import link_atomic, sweep_temporaries, write_atomic
 from backend.utils.picture_check import PictureFacts, inspect_picture, to_png
+
+log = logging.getLogger(__name__)
 
 _SUFFIXES = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
 
@@ -106,7 +110,12 @@ class FrameShelf:
             StorageError: If the disk does not take it; nothing half-written stays.
         """
         path = self._next_path(_SUFFIXES[frame.facts.format])
-        write_atomic(path, frame.data)
+        try:
+            write_atomic(path, frame.data)
+        except StorageError as error:
+            if not (error.full and self._make_room()):
+                raise
+            write_atomic(path, frame.data)
         return self._shown(path, frame, frame.data)
 
     def show_again(self, path: Path) -> tuple[ShownFrame, bytes]:
@@ -175,12 +184,29 @@ class FrameShelf:
         """What they take, counting a frame shown twice twice."""
         return self._bytes
 
+    def _make_room(self) -> bool:
+        """The disk is full: give up the oldest eighth of our frames, but never the newest.
+
+        So many at once, because the status and the embedded engine need space on the same disk.
+        """
+        spare = min(len(self._files) - 1, len(self._files) // 8 + 1)
+        for _ in range(spare):
+            file = self._files.popleft()
+            self._bytes -= file.bytes
+            with contextlib.suppress(OSError):
+                file.path.unlink()
+        if spare > 0:
+            log.warning("the disk is full: the oldest %d of the kept frames were deleted", spare)
+        return spare > 0
+
     def _shown(self, path: Path, frame: Frame, data: bytes) -> ShownFrame:
         now = self._clock()
         self._sequence += 1
         self._remember(_File(self._sequence, path, len(data), now))
-        self._make_current(path, frame.facts, data)
-        self.prune()
+        try:
+            self._make_current(path, frame.facts, data)
+        finally:
+            self.prune()  # also where the current one cannot be had: the others must not pile up
         digest = hashlib.sha256(data).hexdigest()
         return ShownFrame(
             self._sequence,
@@ -214,7 +240,12 @@ class FrameShelf:
             except (PictureRejected, OSError):
                 self.drop(file.path)
                 continue
-            self._make_current(file.path, facts, data)
+            try:
+                self._make_current(file.path, facts, data)
+            except StorageError as error:
+                if not error.full:  # else the display keeps what it has until there is space
+                    raise
+                log.error("the newest frame could not be made the current one: %s", error)
             digest = hashlib.sha256(data).hexdigest()
             return ShownFrame(
                 file.sequence, file.path, file.bytes, digest, facts, FrameKind.REPLAY, "", 0.0, file.shown_at

@@ -63,7 +63,8 @@ class OutputLock:
             self._lock(descriptor)
             if _same_file(descriptor, self.path):  # else somebody removed it just now: lock the new one
                 os.ftruncate(descriptor, 0)
-                os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+                with contextlib.suppress(OSError):  # a full disk; the lock holds without the courtesy
+                    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
                 self._descriptor = descriptor
         finally:
             if self._descriptor is None:

@@ -1,17 +1,21 @@
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
 from backend.core.frame_buffer import Frame, FrameKind
+from backend.core import frame_shelf
 from backend.core.frame_shelf import FrameShelf
 from backend.errors import PictureRejected, StorageError
+from backend.utils.file_ops import write_atomic
 from backend.utils.picture_check import PictureFacts
 from tests.fakes.memory_engine import picture
 
@@ -160,3 +164,62 @@ def test_a_folder_that_is_a_file_is_refused_by_name(tmp_path: Path, clock: Clock
     (tmp_path / "output").write_text("a file")
     with pytest.raises(StorageError, match="output"):
         opened(tmp_path / "output", clock)
+
+
+@dataclass
+class SmallDisk:
+    """Refuses to write when it holds too much."""
+
+    folder: Path
+    max_bytes: int
+
+    def __call__(self, path: Path, data: bytes, **options: Any) -> None:
+        taken = sum(file.stat().st_size for file in (self.folder / "frames").iterdir())
+        if taken + len(data) > self.max_bytes:
+            raise StorageError(path, OSError(errno.ENOSPC, "No space left on device"))
+        write_atomic(path, data, **options)
+
+
+def test_on_a_full_disk_the_oldest_frames_make_room_for_the_next(
+    tmp_path: Path, shelf: FrameShelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = SmallDisk(tmp_path, max_bytes=20 * len(picture(0)))
+    monkeypatch.setattr(frame_shelf, "write_atomic", disk)
+    for seed in range(50):
+        shown = shelf.show(frame(seed))
+    assert shown.sequence == 50
+    assert shown.path.read_bytes() == picture(49)
+    assert shelf.size_bytes == sum(path.stat().st_size for path in (tmp_path / "frames").iterdir())
+    assert 10 < shelf.frames < 25
+    disk.max_bytes = 0
+    with pytest.raises(StorageError):
+        shelf.show(frame(50))
+    assert (tmp_path / "current_frame.png").read_bytes() == picture(49)
+
+
+def test_frames_do_not_pile_up_while_the_current_one_cannot_be_written(
+    tmp_path: Path, shelf: FrameShelf, clock: Clock
+) -> None:
+    (tmp_path / "current_frame.png").mkdir()
+    for seed in range(30):
+        clock.now += 10.0
+        with pytest.raises(StorageError, match="current_frame"):
+            shelf.show(frame(seed))
+    assert shelf.frames <= 7
+    (tmp_path / "current_frame.png").rmdir()
+    assert shelf.show(frame(30)).sequence == 31
+
+
+def test_a_start_on_a_full_disk_takes_over_what_is_there(
+    tmp_path: Path, shelf: FrameShelf, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf.show(frame(1))
+
+    def refuse(_source: Path, path: Path) -> None:
+        raise StorageError(path, OSError(errno.ENOSPC, "No space left on device"))
+
+    monkeypatch.setattr(frame_shelf, "link_atomic", refuse)
+    again = FrameShelf(tmp_path, keep_s=60, budget_bytes=10**9, max_pixels=10_000, clock=clock)
+    left = again.open()
+    assert left is not None
+    assert left.sequence == 1

@@ -112,3 +112,14 @@ def test_a_link_in_place_of_the_lock_file_is_not_followed(tmp_path: Path) -> Non
     with pytest.raises(StorageError):
         OutputLock(tmp_path).acquire()
     assert (tmp_path / "precious").read_text() == "x"
+
+
+def test_a_full_disk_that_takes_no_pid_does_not_stop_the_owner(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "pwrite", refuse)
+    with OutputLock(tmp_path), pytest.raises(AlreadyRunning):
+        OutputLock(tmp_path).acquire()
