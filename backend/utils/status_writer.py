@@ -13,7 +13,7 @@ from pathlib import Path
 
 from backend.errors import StorageError
 from backend.utils.file_ops import write_atomic
-from backend.utils.status_schema import Status, StatusBody, compose
+from backend.utils.status_schema import Reason, ReasonCode, Status, StatusBody, compose
 
 log = logging.getLogger(__name__)
 
@@ -63,18 +63,21 @@ class StatusWriter:
     def latest(self) -> Status:
         """The newest status, also where the disk refused it; made on the spot if there is none yet."""
         with self._lock:
-            return self._latest or self._compose()
+            return self._latest or self._compose(self._snapshot())
 
     def publish(self) -> None:
         """Write the status as it is now."""
         with self._lock:
-            status = self._latest = self._compose()
+            body = self._snapshot()
+            status = self._compose(body)
             self._published = self._clock()
             try:
                 write_atomic(self.path, status.model_dump_json().encode() + b"\n")
             except StorageError as error:
                 self._refused(error)
+                self._latest = self._compose(_unwritable(body, str(error)))
             else:
+                self._latest = status
                 self._writes += 1
                 self._written()
 
@@ -86,11 +89,7 @@ class StatusWriter:
         self.publish()
         return PERIOD_S
 
-    def _compose(self) -> Status:
-        body = self._snapshot()
-        if self.last_error is not None and body.storage.last_error is None:
-            storage = body.storage.model_copy(update={"last_error": self.last_error})
-            body = body.model_copy(update={"storage": storage})
+    def _compose(self, body: StatusBody) -> Status:
         return compose(
             body,
             boot_id=self.boot_id,
@@ -105,9 +104,20 @@ class StatusWriter:
             log.error("the status cannot be written: %s", error)
         self.failures += 1
         self.last_error = str(error)
-        self._latest = self._compose()
 
     def _written(self) -> None:
         if self.last_error is not None:
             log.info("the status can be written again")
             self.last_error = None
+
+
+def _unwritable(body: StatusBody, error: str) -> StatusBody:
+    """What the control socket tells while the file is stale: before all else, that it is, and why."""
+    storage = body.storage.model_copy(update={"last_error": body.storage.last_error or error})
+    reason = body.reason
+    if reason.code is not ReasonCode.STORAGE:
+        sentence = f"the status cannot be written: {error}"
+        if reason.code is not ReasonCode.OK:
+            sentence += f"; and {reason.sentence}"
+        reason = Reason(code=ReasonCode.STORAGE, sentence=sentence)
+    return body.model_copy(update={"storage": storage, "reason": reason})

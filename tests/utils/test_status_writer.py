@@ -11,7 +11,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from backend.utils.status_schema import State, StatusBody, StorageStatus, status_json_schema
+from backend.utils.status_schema import ReasonCode, State, StatusBody, StorageStatus, status_json_schema
 from backend.utils.status_writer import StatusWriter
 
 
@@ -86,6 +86,8 @@ def test_a_full_disk_is_counted_and_told_but_not_raised(
         writer.publish()
     assert writer.failures == 2
     assert "No space left" in (writer.latest.storage.last_error or "")
+    assert writer.latest.reason.code is ReasonCode.STORAGE
+    assert "No space left" in writer.latest.reason.sentence
     assert (tmp_path / "status.json").read_bytes() == before
     assert [entry.name for entry in tmp_path.iterdir()] == ["status.json"]
 
@@ -99,9 +101,8 @@ def test_when_space_returns_the_sequence_has_no_gap_and_the_error_is_gone(
         patch.setattr(os, "replace", refuse)
         writer.publish()
     writer.publish()
-    writer.publish()
     said = json.loads((tmp_path / "status.json").read_text())
-    assert (said["sequence"], said["storage"]["last_error"]) == (3, None)
+    assert (said["sequence"], said["storage"]["last_error"], said["reason"]["code"]) == (2, None, "ok")
 
 
 def test_an_error_of_the_frames_is_not_hidden_by_one_of_the_status(
