@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import io
 import json
 import mimetypes
@@ -81,7 +82,12 @@ class FileRoutes:
             raise NotADirectoryError(name)  # ComfyUI makes no folders out of a file name: 500
         overwrite = form.get("overwrite") in ("true", "1")
         data = part.file.read()
-        stored = await asyncio.to_thread(_store, path, data, convert, overwrite=overwrite)
+        try:
+            stored = await asyncio.to_thread(_store, path, data, convert, overwrite=overwrite)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            return web.Response(status=507, text=f"{name}: {error.strerror}")
         if overwrite and not data:
             self._folders.emptied(path)
         return web.json_response({"name": stored, "subfolder": subfolder, "type": folder_type})
