@@ -111,7 +111,7 @@ class DreamController:
         self._thread.start()
 
     def stop(self, timeout_s: float = 2.0) -> None:
-        """End the loop after the turn that it is in; one that an engine keeps waiting ends with the process."""
+        """End the loop after its turn; one that an engine keeps waiting ends with the process."""
         self._stopping.set()
         self._wake.set()
         if self._thread.is_alive():

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from backend.core.frame_buffer import Frame, FrameKind
 from backend.core import frame_shelf
+from backend.core.frame_buffer import Frame, FrameKind
 from backend.core.frame_shelf import FrameShelf
 from backend.errors import PictureRejected, StorageError
 from backend.utils.file_ops import write_atomic
