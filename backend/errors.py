@@ -123,10 +123,15 @@ class EngineError(DreamloopError):
 
 
 class EngineUnreachable(EngineError):  # noqa: N818
-    """No answer within the deadline: wait and try again."""
+    """No answer within the deadline: wait and try again.
+
+    Attributes:
+        own: It is a process of ours that is not there, so there is no address yet.
+    """
 
     def __init__(self, url: str, cause: str) -> None:
         self.url = url
+        self.own = "://" not in url
         super().__init__(f"no answer from {url}: {cause}")
 
 

@@ -17,6 +17,7 @@ from backend.errors import AlreadyRunning, PromptsError, StorageError
 
 if TYPE_CHECKING:  # `main.py --help` must not wait for pydantic
     from backend.config import Settings
+    from backend.config_sections import StorageSettings
     from backend.utils.status_schema import Status
 
 log = logging.getLogger(__name__)
@@ -62,11 +63,21 @@ def run(args: argparse.Namespace, settings: Settings, compose: Compose, signals:
         print(f"the prompts cannot be used:\n{error}", file=sys.stderr)
         return _EXIT_CONFIG
     except StorageError as error:
-        print(f"dreamloop cannot write where it is told to: {error}", file=sys.stderr)
+        print(_refusal(error, settings.storage), file=sys.stderr)
         return _EXIT_STORAGE
     number = shown.frame.sequence if shown.frame else 0
     log.info("stopped after %d shown frames; the newest is number %d", shown.display.frames_shown, number)
     return 0
+
+
+def _refusal(error: StorageError, storage: StorageSettings) -> str:
+    """Which setting led to the folder that cannot be used, and what would help."""
+    is_status = error.path.is_relative_to(storage.status)
+    key, folder = ("status", storage.status) if is_status else ("output", storage.output)
+    return (
+        f"storage.{key} = {folder} cannot be used: {error}\n"
+        "name a folder that this user may write to, in config.yaml or the environment"
+    )
 
 
 class Signals:

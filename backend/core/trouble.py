@@ -71,6 +71,8 @@ class Trouble:
             ((code, wish) for kind, code, wish in _CODES if isinstance(error, kind)),
             (ReasonCode.ENGINE_ERROR, "the log has the details"),
         )
+        if isinstance(error, EngineUnreachable) and error.own:
+            wish = "it is started again by itself"
         self._reason = Reason(code=code, sentence=f"{error}; {wish}")
         log.warning("%s; %s (next try in %.1f s)", error, wish, wait_s)
 

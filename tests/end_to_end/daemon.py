@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -111,12 +111,15 @@ class Daemon:
 
 
 @contextmanager
-def daemon(folder: Path, *words: str) -> Iterator[Daemon]:
-    """Start ``main.py run`` on the config in ``folder``; it is gone at the end, whatever happens."""
+def daemon(folder: Path, *words: str, prefix: Sequence[str] = ()) -> Iterator[Daemon]:
+    """Start ``main.py run`` on the config in ``folder``; it is gone at the end, whatever happens.
+
+    ``prefix`` are the words of a command that starts it in other surroundings, in its own process.
+    """
     log = folder / "daemon.log"
     with log.open("wb") as file:
         process = subprocess.Popen(
-            [sys.executable, str(MAIN), "--config", str(folder / "config.yaml"), "run", *words],
+            [*prefix, sys.executable, str(MAIN), "--config", str(folder / "config.yaml"), "run", *words],
             stdout=file,
             stderr=file,
             env=environment(),
