@@ -58,7 +58,7 @@ def bare(gaps: int) -> tuple[float, float]:
     painter = DreamPainter()
     words, empty = painter.text("a quiet lake"), painter.text("")
     shape = (1, 4, EMBEDDED.height // 8, EMBEDDED.width // 8)
-    sampling = {"steps": EMBEDDED.steps, "cfg": EMBEDDED.cfg, "on_step": lambda done, total: None}
+    sampling = {"steps": EMBEDDED.steps, "cfg": EMBEDDED.cfg, "on_step": lambda *_: None}
     latent = painter.sample(torch.zeros(shape).numpy(), words, empty, seed=0, denoise=1.0, **sampling)
     _finish(painter.decode(latent))
     in_betweens_s = keyframes_s = 0.0

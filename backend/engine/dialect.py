@@ -17,6 +17,11 @@ class Dialect(Enum):
         return self is Dialect.B
 
     @property
+    def has_previews(self) -> bool:
+        """Whether a prompt may ask for previews of its sampling (``extra_data.preview_method``)."""
+        return self is Dialect.B
+
+    @property
     def needs_canonical_ids(self) -> bool:
         """Whether a prompt id must be a lower-case hyphenated UUID."""
         return self is Dialect.B

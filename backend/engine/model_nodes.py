@@ -72,7 +72,7 @@ def _sampler(dialect: Dialect) -> NodeType:
             _denoise(),
         ),
         (Output("LATENT", tooltip="The denoised latent."),),
-        work.sample,
+        work.sample_with_previews if dialect.has_previews else work.sample,
         "sampling",
         description="Uses the provided model, positive and negative conditioning to denoise the latent "
         "image.",

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from backend.engine import png
+from backend.engine import png, previews
 from backend.engine.latent_files import latent_bytes, parse_latent
+from backend.engine.messages import PictureType
 from backend.engine.node_type import NodeCall, NodeResult
-from backend.engine.painting import LATENT_CHANNELS, LATENT_SCALE, Latent, Pixels
+from backend.engine.painting import LATENT_CHANNELS, LATENT_SCALE, Latent, OnStep, Pixels
 from backend.engine.pictures import Picture, encode_all
 
 _MAX_LATENT_CELLS = 64 * 1024 * 1024
@@ -37,9 +38,26 @@ def empty_latent(call: NodeCall) -> NodeResult:
 
 
 def sample(call: NodeCall) -> NodeResult:
-    def on_step(done: int, total: int) -> None:
+    def on_step(done: int, total: int, _latent: Latent) -> None:
         call.on_progress(done, total)
 
+    return _sampled(call, on_step)
+
+
+def sample_with_previews(call: NodeCall) -> NodeResult:
+    """Shows how far the latent is, once a step, if the prompt asks for it; costs nothing if it does not."""
+    if not previews.are_wanted(call.extra_data):
+        return sample(call)
+
+    def on_step(done: int, total: int, latent: Latent) -> None:
+        call.check_interrupt()
+        image = previews.preview(call.workspace.painter, latent)
+        call.on_progress(done, total, image, PictureType.JPEG)
+
+    return _sampled(call, on_step)
+
+
+def _sampled(call: NodeCall, on_step: OnStep) -> NodeResult:
     inputs = call.inputs
     latent = call.workspace.painter.sample(
         inputs["latent_image"],

@@ -58,7 +58,7 @@ class DreamPainter:
             if share > 0.0:
                 pairs = zip(starts, goals, strict=True)
                 moved = np.stack([_moved(start, goal, style, share) for start, goal in pairs])
-            on_step(step, steps)
+            on_step(step, steps, moved)
         return moved
 
     def decode(self, latent: Latent) -> Iterator[Pixels]:

@@ -25,8 +25,12 @@ Pixels: TypeAlias = NDArray[np.uint8]
 Conditioning: TypeAlias = Any
 """Whatever a painter makes of a text: opaque to the server, which only carries it around."""
 
-OnStep: TypeAlias = Callable[[int, int], None]
-"""Called as ``on_step(done, total)`` after each step; may raise, which must end the sampling at once."""
+OnStep: TypeAlias = Callable[[int, int, Latent], None]
+"""Called as ``on_step(done, total, latent)`` after each step, with the latent as the step left it.
+
+The latent is lent: it is neither to be written to nor to be kept. The call may raise, which must end the
+sampling at once.
+"""
 
 
 class Painter(Protocol):

@@ -189,12 +189,12 @@ def test_a_step_may_be_interrupted_from_inside_the_painter(bench: Bench) -> None
 
     class Counting(NumpyPainter):
         def sample(self, *arguments: Any, on_step: OnStep, **options: Any) -> Latent:
-            def counted(done: int, total: int) -> None:
+            def counted(done: int, total: int, moved: Latent) -> None:
                 nonlocal steps
                 steps = done
                 if done == 3:
                     bench.stop.set()
-                on_step(done, total)
+                on_step(done, total, moved)
 
             return super().sample(*arguments, on_step=counted, **options)
 

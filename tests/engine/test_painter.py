@@ -32,7 +32,7 @@ def painter() -> DreamPainter:
 
 def sampled(painter: DreamPainter, text: str = AURORA, **changed: Any) -> Latent:
     latent = changed.pop("latent", np.zeros((1, 4, HEIGHT, WIDTH), np.float32))
-    said = {"seed": 1, "steps": 2, "cfg": 7.0, "denoise": 1.0, "on_step": lambda done, total: None}
+    said = {"seed": 1, "steps": 2, "cfg": 7.0, "denoise": 1.0, "on_step": lambda *_: None}
     negative = painter.text(changed.pop("negative", ""))
     return painter.sample(latent, painter.text(text), negative, **{**said, **changed})
 
@@ -95,12 +95,20 @@ def test_a_latent_in_a_batch_is_painted_as_it_is_alone(painter: DreamPainter) ->
     assert [p.tobytes() for p in together] == [picture(painter, batch[i : i + 1]).tobytes() for i in range(3)]
 
 
-def test_every_step_is_told_and_a_raise_ends_the_sampling(painter: DreamPainter) -> None:
+def test_every_step_is_told_with_its_latent_and_a_raise_ends_the_sampling(painter: DreamPainter) -> None:
     told: list[tuple[int, int]] = []
-    sampled(painter, steps=4, on_step=lambda done, total: told.append((done, total)))
-    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    latents: list[bytes] = []
 
-    def stop(done: int, total: int) -> None:
+    def remember(done: int, total: int, latent: Latent) -> None:
+        told.append((done, total))
+        latents.append(latent.tobytes())
+
+    end = sampled(painter, steps=4, on_step=remember)
+    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert len(set(latents)) == 4
+    assert latents[-1] == end.tobytes()
+
+    def stop(done: int, total: int, _latent: Latent) -> None:
         raise InterruptedError(f"{done} of {total}")
 
     with pytest.raises(InterruptedError, match="1 of 4"):

@@ -117,17 +117,6 @@ def test_with_feature_flags_pictures_carry_their_origin_and_come_before_their_pr
     assert Image.open(io.BytesIO(picture)).size == (128, 128)
 
 
-def test_previews_are_jpegs_of_the_sampler_once_a_step(fake: FakeComfy) -> None:
-    fake.show_previews()
-    with Listener(fake.url, flags=True) as client:
-        heard = client.run(graph(saver="SaveImageWebsocket", steps=3))
-    pictures = [message["metadata"] for message in heard if "event" in message]
-    assert [(one["node_id"], one["image_type"]) for one in pictures] == [
-        *[("5", "image/jpeg")] * 3,
-        ("7", "image/png"),
-    ]
-
-
 def test_flags_in_a_second_message_are_ignored(fake: FakeComfy) -> None:
     with Listener(fake.url) as client:
         client.send("hello")

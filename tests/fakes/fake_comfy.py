@@ -23,7 +23,7 @@ from backend.engine.dialect import Dialect
 from backend.engine.painting import Painter
 from backend.engine.server import LOOPBACK, EngineServer
 from backend.engine.worker import Busyness
-from tests.fakes.faulty import FaultyHub, FaultyPainter, Socket, with_previews
+from tests.fakes.faulty import FaultyHub, FaultyPainter, Socket
 from tests.fakes.faulty_http import FaultyHttp, HttpFault, Request
 from tests.fakes.painters import NumpyPainter
 
@@ -69,7 +69,6 @@ class FakeComfy:
         self._folder = folder
         self._checkpoints = checkpoints
         self._missing: set[str] = set()
-        self._previews = False
         self._up = up
         self._http = FaultyHttp()
         self._hub = FaultyHub()
@@ -128,8 +127,6 @@ class FakeComfy:
             server.core.workspace.models["checkpoints"] = self._checkpoints
         for name in self._missing:
             del server.core.nodes[name]
-        if self._previews:
-            server.core.nodes["KSampler"] = with_previews(server.core.nodes["KSampler"])
         await server.start(self.port)
         self._server = server
 
@@ -211,11 +208,6 @@ class FakeComfy:
     def set_checkpoints(self, names: list[str]) -> None:
         self._checkpoints = names
         self.server.core.workspace.models["checkpoints"] = names
-
-    def show_previews(self) -> None:
-        """Each sampling step comes with a JPEG, as from a server started with ``--preview-method``."""
-        self._previews = True
-        self.server.core.nodes["KSampler"] = with_previews(self.server.core.nodes["KSampler"])
 
     def lose_output_files(self) -> None:
         """Somebody deleted the output folder's files; cached results still name them (F07)."""

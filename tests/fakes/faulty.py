@@ -1,21 +1,17 @@
-"""The parts of FakeComfy that misbehave on request: WebSockets, painter, nodes. HTTP: faulty_http.py."""
+"""The parts of FakeComfy that misbehave on request: WebSockets, painter. HTTP: faulty_http.py."""
 
 from __future__ import annotations
 
-import io
 import json
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
-from backend.engine.messages import PictureType
-from backend.engine.node_type import NodeCall, NodeResult, NodeType
 from backend.engine.painting import Conditioning, Latent, OnStep, Painter, Pixels
 from backend.engine.sockets import Connection, SocketHub
 
@@ -119,10 +115,10 @@ class FaultyPainter:
         denoise: float,
         on_step: OnStep,
     ) -> Latent:
-        def slow(done: int, total: int) -> None:
+        def slow(done: int, total: int, moved: Latent) -> None:
             if self.step_s:
                 time.sleep(self.step_s)
-            on_step(done, total)
+            on_step(done, total, moved)
 
         self.samplings += 1
         self._free.wait()
@@ -169,19 +165,3 @@ def illegal_access() -> Exception:
     """What a graphics card says for ever once its context is broken."""
     kind = type("AcceleratorError", (RuntimeError,), {"__module__": "torch"})
     return kind("CUDA error: an illegal memory access was encountered")
-
-
-def with_previews(node: NodeType) -> NodeType:
-    """The same node, but each of its steps shows a JPEG."""
-    buffer = io.BytesIO()
-    Image.new("RGB", (512, 512), (90, 120, 150)).save(buffer, "JPEG", quality=95)
-
-    def work(call: NodeCall) -> NodeResult:
-        def on_progress(
-            value: int, total: int, image: bytes | None = None, kind: PictureType = PictureType.JPEG
-        ) -> None:
-            call.on_progress(value, total, image or buffer.getvalue(), kind)
-
-        return node.work(replace(call, on_progress=on_progress))
-
-    return replace(node, work=work)

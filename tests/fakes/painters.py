@@ -34,12 +34,12 @@ class NumpyPainter:
     ) -> Latent:
         rng = np.random.default_rng([seed, positive, negative, int(cfg * 100)])
         target = rng.standard_normal(latent.shape, dtype=np.float32)
-        for step in range(steps):
-            on_step(step + 1, steps)
-        mixed = latent * np.float32(np.cos(denoise * np.pi / 2)) + target * np.float32(
-            np.sin(denoise * np.pi / 2)
-        )
-        return mixed.astype(np.float32)
+        moved = latent
+        for step in range(1, steps + 1):
+            angle = denoise * step / steps * np.pi / 2
+            moved = latent * np.float32(np.cos(angle)) + target * np.float32(np.sin(angle))
+            on_step(step, steps, moved)
+        return moved
 
     def decode(self, latent: Latent) -> Iterator[Pixels]:
         for one in latent:
@@ -93,9 +93,9 @@ class PacedPainter(NumpyPainter):
     ) -> Latent:
         began_s = self._clock()
 
-        def paced(done: int, total: int) -> None:
+        def paced(done: int, total: int, moved: Latent) -> None:
             self._hold_until(began_s + self._keyframe_s * done / total)
-            on_step(done, total)
+            on_step(done, total, moved)
 
         return super().sample(
             latent, positive, negative, seed=seed, steps=steps, cfg=cfg, denoise=denoise, on_step=paced
