@@ -123,13 +123,12 @@ def without_privileges(closed: Path) -> list[str]:
     return words
 
 
-@pytest.mark.parametrize("text", ["dream:\n  denoise: 7\n", "storage:\n  output: output\n  outptu: x\n"])
-def test_what_was_made_stays_whole_when_the_settings_are_broken_later(tmp_path: Path, text: str) -> None:
+def test_what_was_made_stays_whole_when_the_settings_are_broken_later(tmp_path: Path) -> None:
     write_config(tmp_path)
     assert command(tmp_path, "run", "--frames", "5").returncode == 0
     made = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.suffix in (".png", ".json")}
     assert len(made) >= 6
-    write(tmp_path, text)
+    write(tmp_path, "dream:\n  denoise: 7\n")
     refused(tmp_path, 78)
     for path, data in made.items():
         assert path.read_bytes() == data
