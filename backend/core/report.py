@@ -21,6 +21,7 @@ from backend.utils.status_schema import (
     EngineStatus,
     FrameStatus,
     PromptsStatus,
+    ReasonCode,
     StatusBody,
     StorageStatus,
     utc_text,
@@ -99,12 +100,16 @@ class Report:
             url=facts.url if facts else self.engine.client.url,
             version=facts.version if facts else "",
             device=facts.device if facts else "",
-            reachable=self.controller.connected and connection.reachable,
+            reachable=connection.reachable and (self.controller.connected or self._answers_all_the_same()),
             socket=connection.socket,
             checkpoint=facts.checkpoint if facts else "",
             family=facts.family.name if facts else "",
             last_error=self.controller.last_error,
         )
+
+    def _answers_all_the_same(self) -> bool:
+        """It is a ComfyUI and it is there, only it cannot do what is asked."""
+        return self.controller.reason.code in (ReasonCode.MODEL_MISSING, ReasonCode.GRAPH_REJECTED)
 
     def _dream(self) -> DreamStatus:
         newest = self.controller.newest

@@ -176,6 +176,7 @@ def test_an_address_of_something_that_is_no_comfyui_is_said_to_be_so(tmp_path: P
             assert "is comfyui.url the address of a ComfyUI?" in told["reason"]["sentence"]
             assert told["state"] == "remembering"
             assert told["status"] == "error"
+            assert told["comfyui_status"] == "unreachable"
             assert told["frame"]["kind"] == "title"
             assert is_whole(running.frame_of(told))
             assert running.end() == 0
@@ -194,6 +195,7 @@ def test_a_checkpoint_that_the_server_lacks_is_named_with_the_nearest_and_waited
                 assert words in told["reason"]["sentence"]
             later = running.wait_for(lambda now: now["uptime_s"] > told["uptime_s"] + 2)
             assert later["state"] == "remembering"
+            assert later["comfyui_status"] == "running"
             assert is_whole(running.frame_of(later))
             assert not fake.posted("/prompt")
             fake.set_checkpoints(["dreamshaper_8.safetensors", wished])
