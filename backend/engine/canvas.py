@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from functools import lru_cache
 
 import torch
@@ -13,31 +12,41 @@ from backend.engine.content import cubic_spline
 from backend.engine.forms import FORMS, Layer, Scene
 from backend.engine.noise_tiles import sample, soft_tile
 from backend.engine.oklab import linear_from_oklab, srgb_from_linear
-from backend.engine.painting import LATENT_SCALE
+from backend.engine.painting import LATENT_SCALE, Window
 from backend.engine.style import Style, split
 
 TONE_SLOPE = 0.8
 """tone = tanh(TONE_SLOPE * first channel); the encoder turns it round."""
 HUE_RANGE = 0.12
 """Oklab a and b per unit of the second and third channel at full spread."""
+REACH_PX = 80
+"""How far a pixel sees: two blurs of 24 px at an eighth of the size, and their interpolation."""
+_DITHER_PX = 1024
 
 
-def paint(latent: Tensor) -> Tensor:
-    """uint8 ``[8h, 8w, 3]`` of one latent ``[4, h, w]``."""
+def paint(latent: Tensor, window: Window | None = None) -> Tensor:
+    """uint8 ``[8h, 8w, 3]`` of one latent ``[4, h, w]``, or what the window shows of it.
+
+    A window is painted as it is in the whole picture: everything is drawn by its position, and what looks
+    at its surroundings (light on slopes, glow) finds them within ``REACH_PX`` around the window.
+    """
     content, style = split(latent)
-    fields = enlarge(content)
-    scene = _scene(fields, style)
+    whole = Window(0, LATENT_SCALE * latent.shape[1], 0, LATENT_SCALE * latent.shape[2])
+    window = window or whole
+    near = window.grown(REACH_PX, whole)
+    scene = _scene(enlarge(content, near), style, whole, near)
     layer = _layered(scene, style)
     lab = _grade(scene, layer, style)
-    rgb = srgb_from_linear(linear_from_oklab(lab))
-    height, width = rgb.shape[1:]
-    dithered = rgb.mul_(255.0).add_(_dither(height, width))
+    lab[0].sub_(_vignette(whole, near), alpha=0.10 * (1.0 - 0.6 * float(style.colour("mid")[0])))
+    inner = window.seen_from(near)
+    rgb = srgb_from_linear(linear_from_oklab(lab[:, inner.rows, inner.columns]))
+    dithered = rgb.mul_(255.0).add_(_dither(window))
     return dithered.clamp_(0.0, 255.0).to(torch.uint8).permute(1, 2, 0).contiguous()
 
 
-def enlarge(content: Tensor) -> Tensor:
-    """``[4, 8h, 8w]`` by cubic B-splines: no cell of the latent shows, not even in the slopes."""
-    down, across = _splines(content.shape[1]), _splines(content.shape[2])
+def enlarge(content: Tensor, window: Window) -> Tensor:
+    """``[4, rows, columns]`` by cubic B-splines: no cell of the latent shows, not even in the slopes."""
+    down, across = _splines(content.shape[1])[window.rows], _splines(content.shape[2])[window.columns]
     return down @ content @ across.T
 
 
@@ -67,9 +76,8 @@ def key_of(style: Style) -> float:
     return min(max((float(style.colour("mid")[0]) - 0.45) / 0.3, 0.0), 1.0)
 
 
-def _scene(fields: Tensor, style: Style) -> Scene:
-    height, width = fields.shape[1:]
-    across, down = _positions(height, width)
+def _scene(fields: Tensor, style: Style, whole: Window, near: Window) -> Scene:
+    across, down = _positions(whole, near)
     zoom = 2.0 ** (-0.8 * style.dial("scale"))
     bend = 0.19 * 2.0 ** style.dial("warp")
     lean = 0.6 * style.dial("lean")
@@ -78,7 +86,7 @@ def _scene(fields: Tensor, style: Style) -> Scene:
     y = down * zoom + bend * (0.7 * u2 - 0.5 * u3)
     soft = sample(soft_tile(), 0.33 * x, 0.33 * y)
     still_x, still_y = across * zoom + 0.065 * u1, down * zoom + 0.065 * u2
-    unit, glow = zoom / min(height, width), 1.0 + 0.8 * style.dial("glow")
+    unit, glow = zoom / min(whole.bottom, whole.right), 1.0 + 0.8 * style.dial("glow")
     return Scene(fields, x, y, still_x, still_y, soft, unit, glow, key_of(style))
 
 
@@ -109,7 +117,6 @@ def _grade(scene: Scene, layer: Layer, style: Style) -> Tensor:
     lab[0].add_(_sidelight(layer.height, scene.unit), alpha=0.07 * contrast)
     _haze(lab, scene, style)
     _shine(lab, layer.glow, style)
-    lab[0].sub_(_vignette(*tone.shape), alpha=0.10 * (1.0 - 0.6 * float(style.colour("mid")[0])))
     return lab
 
 
@@ -157,24 +164,32 @@ def _shine(lab: Tensor, glow: Tensor, style: Style) -> None:
 
 
 @lru_cache(maxsize=2)
-def _positions(height: int, width: int) -> tuple[Tensor, Tensor]:
+def _positions(whole: Window, near: Window) -> tuple[Tensor, Tensor]:
+    height, width = whole.bottom, whole.right
     side = min(height, width)
-    x = (torch.arange(width) + 0.5 - width / 2) / side
-    y = (torch.arange(height) + 0.5 - height / 2) / side + 0.5
-    return x.expand(height, width).contiguous(), y[:, None].expand(height, width).contiguous()
+    x = ((torch.arange(width) + 0.5 - width / 2) / side)[near.columns]
+    y = ((torch.arange(height) + 0.5 - height / 2) / side + 0.5)[near.rows]
+    size = (len(y), len(x))
+    return x.expand(size).contiguous(), y[:, None].expand(size).contiguous()
 
 
 @lru_cache(maxsize=2)
-def _vignette(height: int, width: int) -> Tensor:
-    x = torch.linspace(-1.0, 1.0, width)
-    y = torch.linspace(-1.0, 1.0, height)
+def _vignette(whole: Window, near: Window) -> Tensor:
+    x = torch.linspace(-1.0, 1.0, whole.right)[near.columns]
+    y = torch.linspace(-1.0, 1.0, whole.bottom)[near.rows]
     return (x[None].square() + y[:, None].square()).mul(0.5).square()
 
 
 @lru_cache(maxsize=2)
-def _dither(height: int, width: int) -> Tensor:
+def _dither(window: Window) -> Tensor:
     """Triangular noise of one step, plus the half that makes truncation round."""
+    rows = torch.arange(window.top, window.bottom) % _DITHER_PX
+    columns = torch.arange(window.left, window.right) % _DITHER_PX
+    return _dither_tile()[None, rows[:, None], columns]
+
+
+@lru_cache(maxsize=1)
+def _dither_tile() -> Tensor:
     generator = torch.Generator().manual_seed(61)
-    two = torch.rand(2, height, width, generator=generator)
-    high = two[0] + two[1] - 1.0
-    return (high + 0.5)[None] if math.prod(high.shape) else high[None]
+    two = torch.rand(2, _DITHER_PX, _DITHER_PX, generator=generator)
+    return two[0] + two[1] - 0.5

@@ -5,15 +5,15 @@ Import this module only where pictures are painted: it brings torch with it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 
 from backend.engine import canvas, content
-from backend.engine.lexicon import Reading, read
-from backend.engine.painting import Latent, OnStep, Pixels
-from backend.engine.palette import style_of
+from backend.engine.blend import Blend, blended, style_of_blend
+from backend.engine.lexicon import read
+from backend.engine.painting import Latent, OnStep, Pixels, Window
 from backend.engine.photo import latent_of
 from backend.engine.style import Style, join, split
 
@@ -31,16 +31,20 @@ class DreamPainter:
         if threads is not None:
             torch.set_num_threads(threads)
 
-    def text(self, text: str) -> Reading:
+    def text(self, text: str) -> Blend:
         """What the text says about colours, forms and light."""
-        return read(text)
+        return Blend(((read(text), 1.0),))
+
+    def blend(self, parts: Sequence[tuple[Blend, float]]) -> Blend:
+        """Several texts in one: their styles and places are mixed, not their words."""
+        return blended(parts)
 
     @torch.inference_mode()
     def sample(
         self,
         latent: Latent,
-        positive: Reading,
-        negative: Reading,
+        positive: Blend,
+        negative: Blend,
         *,
         seed: int,
         steps: int,
@@ -49,7 +53,7 @@ class DreamPainter:
         on_step: OnStep,
     ) -> Latent:
         """Moves each latent's content and style toward the prompt's own by ``denoise``."""
-        style = style_of(positive, negative, cfg)
+        style = style_of_blend(positive, negative, cfg)
         starts = [split(_tensor(one)) for one in latent]
         goals = [_goal(positive, seed + index, start.shape[1:]) for index, (start, _) in enumerate(starts)]
         moved = latent.copy()
@@ -69,6 +73,11 @@ class DreamPainter:
             yield picture.numpy()
 
     @torch.inference_mode()
+    def decode_window(self, latent: Latent, window: Window) -> Pixels:
+        """The same pixels as in the whole picture; memory grows with the window only."""
+        return canvas.paint(_tensor(latent[0]), window).numpy()
+
+    @torch.inference_mode()
     def encode(self, picture: Pixels) -> Latent:
         """A latent whose picture has the same masses of light and colour."""
         return latent_of(torch.from_numpy(np.array(picture)))[None].numpy()
@@ -80,10 +89,11 @@ def _tensor(latent: Latent) -> torch.Tensor:
     return finite.clamp(-_BOUND, _BOUND)
 
 
-def _goal(positive: Reading, seed: int, size: torch.Size) -> torch.Tensor:
+def _goal(positive: Blend, seed: int, size: torch.Size) -> torch.Tensor:
     height, width = size
     own = content.field(seed, height, width)
-    of_prompt = content.field(positive.place, height, width)
+    places = [weight * content.field(one.place, height, width) for one, weight in positive.parts]
+    of_prompt = content.normal(torch.stack(places).sum(0)) if len(places) > 1 else places[0]
     return content.normal((1.0 - _PROMPT_SHARE**2) ** 0.5 * own + _PROMPT_SHARE * of_prompt)
 
 

@@ -6,7 +6,8 @@ the server runs without torch and a test may hand in a painter of a few lines.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -33,6 +34,38 @@ sampling at once.
 """
 
 
+@dataclass(frozen=True)
+class Window:
+    """Part of a picture, in pixels; all four are divisible by 8."""
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+    @property
+    def rows(self) -> slice:
+        return slice(self.top, self.bottom)
+
+    @property
+    def columns(self) -> slice:
+        return slice(self.left, self.right)
+
+    def grown(self, margin_px: int, limits: Window) -> Window:
+        """The window with a margin (divisible by 8), as far as there is anything."""
+        return Window(
+            max(self.top - margin_px, limits.top),
+            min(self.bottom + margin_px, limits.bottom),
+            max(self.left - margin_px, limits.left),
+            min(self.right + margin_px, limits.right),
+        )
+
+    def seen_from(self, outer: Window) -> Window:
+        """The same part, counted from the corner of ``outer``."""
+        top, left = outer.top, outer.left
+        return Window(self.top - top, self.bottom - top, self.left - left, self.right - left)
+
+
 class Painter(Protocol):
     """Stands in for a diffusion model. Equal arguments must give equal arrays, byte for byte.
 
@@ -41,6 +74,14 @@ class Painter(Protocol):
 
     def text(self, text: str) -> Conditioning:
         """Reads a prompt; cheap and deterministic."""
+        ...
+
+    def blend(self, parts: Sequence[tuple[Conditioning, float]]) -> Conditioning:
+        """Several readings in one, by their weights.
+
+        Args:
+            parts: Readings with weights that sum to 1. A weight below 0 pushes away.
+        """
         ...
 
     def sample(
@@ -74,6 +115,10 @@ class Painter(Protocol):
 
     def decode(self, latent: Latent) -> Iterator[Pixels]:
         """Paints each latent of the batch, in order, one picture at a time (so nobody holds them all)."""
+        ...
+
+    def decode_window(self, latent: Latent, window: Window) -> Pixels:
+        """What ``decode`` paints of a single latent inside the window, without painting the rest."""
         ...
 
     def encode(self, picture: Pixels) -> Latent:

@@ -11,6 +11,7 @@ from backend.engine.oklab import oklab_from_srgb
 from backend.engine.painting import LATENT_SCALE
 from backend.engine.style import Style, join
 
+_BAND_PX = 256
 _DIALS = {"body": 0.8, "spread": 1.0, "haze": -1.0, "warp": -0.5}
 
 
@@ -20,8 +21,7 @@ def latent_of(picture: Tensor) -> Tensor:
     Lights become the first channel through the inverse of the tone curve, hues that the palette lacks
     the next two, local contrast the last; the palette is read from the picture's shadows, mids and lights.
     """
-    rgb = picture.permute(2, 0, 1).float() / 255.0
-    lab = F.avg_pool2d(oklab_from_srgb(rgb)[None], LATENT_SCALE)[0]
+    lab = _small(picture)
     style, low, high = _style(lab)
     tone = ((lab[0] - low) / max(high - low, 0.05) * 2.0 - 1.0).clamp(-0.93, 0.93)
     first = torch.atanh(tone) / (TONE_SLOPE * 0.9)
@@ -29,6 +29,12 @@ def latent_of(picture: Tensor) -> Tensor:
     wide = F.avg_pool2d(F.pad(lab[:1][None], (4, 4, 4, 4), mode="replicate"), 9, stride=1)[0, 0]
     local = (lab[0] - wide) * 8.0
     return join(torch.cat([first[None], rest.clamp(-2.5, 2.5), local[None].clamp(-2.5, 2.5)]), style)
+
+
+def _small(picture: Tensor) -> Tensor:
+    """Oklab ``[3, h, w]``, in bands: a photo of many megapixels needs the memory of one band."""
+    bands = (band.permute(2, 0, 1).float() / 255.0 for band in torch.split(picture, _BAND_PX))
+    return torch.cat([F.avg_pool2d(oklab_from_srgb(band)[None], LATENT_SCALE)[0] for band in bands], 1)
 
 
 def _style(lab: Tensor) -> tuple[Style, float, float]:

@@ -6,13 +6,13 @@ import json
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from backend.engine.painting import Conditioning, Latent, OnStep, Painter, Pixels
+from backend.engine.painting import Conditioning, Latent, OnStep, Painter, Pixels, Window
 from backend.engine.sockets import Connection, SocketHub
 
 KEPT = 20_000
@@ -103,6 +103,9 @@ class FaultyPainter:
     def text(self, text: str) -> Conditioning:
         return self._painter.text(text)
 
+    def blend(self, parts: Sequence[tuple[Conditioning, float]]) -> Conditioning:
+        return self._painter.blend(parts)
+
     def sample(
         self,
         latent: Latent,
@@ -133,6 +136,9 @@ class FaultyPainter:
     def decode(self, latent: Latent) -> Iterator[Pixels]:
         for pixels in self._painter.decode(latent):
             yield spoilt(pixels, self.spoil)
+
+    def decode_window(self, latent: Latent, window: Window) -> Pixels:
+        return spoilt(self._painter.decode_window(latent, window), self.spoil)
 
     def encode(self, picture: Pixels) -> Latent:
         return self._painter.encode(picture)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from backend.engine.painting import LATENT_SCALE, Conditioning, Latent, OnStep, Pixels
+from backend.engine.painting import LATENT_SCALE, Conditioning, Latent, OnStep, Pixels, Window
 
 
 class NumpyPainter:
@@ -19,6 +19,9 @@ class NumpyPainter:
 
     def text(self, text: str) -> Conditioning:
         return zlib.crc32(text.encode())
+
+    def blend(self, parts: Sequence[tuple[Conditioning, float]]) -> Conditioning:
+        return zlib.crc32(repr(list(parts)).encode())
 
     def sample(
         self,
@@ -46,6 +49,10 @@ class NumpyPainter:
             rgb = one[:3] * 48.0 + 128.0 + one[3] * 16.0
             small = np.clip(rgb, 0, 255).astype(np.uint8).transpose(1, 2, 0)
             yield np.ascontiguousarray(small.repeat(LATENT_SCALE, axis=0).repeat(LATENT_SCALE, axis=1))
+
+    def decode_window(self, latent: Latent, window: Window) -> Pixels:
+        (whole,) = self.decode(latent)
+        return np.ascontiguousarray(whole[window.rows, window.columns])
 
     def encode(self, picture: Pixels) -> Latent:
         small = picture[LATENT_SCALE // 2 :: LATENT_SCALE, LATENT_SCALE // 2 :: LATENT_SCALE].astype(
