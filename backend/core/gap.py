@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-@dataclass
+@dataclass(eq=False)  # a tensor inside: two are the same only if they are one
 class _LegOnItsWay:
     leg: Leg
     places: range

@@ -13,7 +13,7 @@ from backend.core.frame_buffer import FrameBuffer
 from backend.core.frame_shelf import FrameShelf
 from backend.core.gap import GapFiller
 from backend.core.generator import DreamGenerator
-from backend.core.jobs import FailureKind
+from backend.core.jobs import FailureKind, Finished, Picture
 from backend.core.pace import Pace
 from backend.core.playback import Playback
 from backend.core.workflow_builder import DreamStep
@@ -419,3 +419,20 @@ def test_memory_is_freed_before_in_betweens_are_sent_for_again(hybrid: Dream) ->
     hybrid.settle()
     assert hybrid.engine.freed == 1
     assert hybrid.waiting_jobs == "kww"
+
+
+def test_a_walk_that_ends_before_an_earlier_one_is_taken_in(hybrid: Dream) -> None:
+    hybrid.settle()
+    hybrid.finish_next()
+    hybrid.finish_next()
+    hybrid.finish_next()
+    assert hybrid.waiting_jobs == "wkw"
+    first, _, second = hybrid.engine.open_jobs
+    between = tuple(Picture(picture(index), "png") for index in range(IN_BETWEENS))
+    second.job.end(Finished("second", between, {}, (), 0.1))
+    hybrid.settle()
+    assert hybrid.gaps.in_betweens == IN_BETWEENS
+    first.job.end(Finished("first", between, {}, (), 0.1))
+    hybrid.settle()
+    assert hybrid.gaps.in_betweens == 2 * IN_BETWEENS
+    assert not hybrid.gaps.busy
