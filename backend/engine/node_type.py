@@ -123,6 +123,7 @@ class NodeType:
         check: For each input that has one, what to say of a value that cannot be used (None if it can).
         changed: Of the inputs, something that differs whenever the node must run again though its
             inputs look the same: the hash of a file, the time.
+        more_tooltips: Told behind those of the outputs.
     """
 
     name: str
@@ -137,6 +138,7 @@ class NodeType:
     writes_graph: bool = False
     check: Mapping[str, Callable[[Workspace, Any], str | None]] = field(default_factory=dict)
     changed: Callable[[Workspace, Mapping[str, Any]], Any] | None = None
+    more_tooltips: tuple[str | None, ...] = ()
 
     def describe(self, workspace: Workspace) -> JsonObject:
         """The entry of this node in ``/object_info``."""
@@ -159,5 +161,5 @@ class NodeType:
             entry["input"]["hidden"] = hidden
             entry["input_order"]["hidden"] = list(hidden)
         if any(output.tooltip for output in self.outputs):
-            entry["output_tooltips"] = [output.tooltip for output in self.outputs]
+            entry["output_tooltips"] = [*(output.tooltip for output in self.outputs), *self.more_tooltips]
         return entry

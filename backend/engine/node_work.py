@@ -15,18 +15,19 @@ from backend.engine.messages import PictureType
 from backend.engine.node_type import NodeCall, NodeResult
 from backend.engine.painting import LATENT_CHANNELS, LATENT_SCALE, Latent, OnStep, Pixels
 from backend.engine.pictures import Picture, encode_all
+from backend.engine.wording import Loras, Phrase, read, read_unwished
 
 _MAX_LATENT_CELLS = 64 * 1024 * 1024
 """Cells of one EmptyLatentImage (1 GiB of float32): a typing error must not take the machine's memory."""
 
 
 def load_checkpoint(call: NodeCall) -> NodeResult:
-    painter = call.workspace.painter
-    return NodeResult((painter, painter, painter))
+    no_loras: Loras = ()
+    return NodeResult((no_loras, no_loras, call.workspace.painter))
 
 
 def encode_text(call: NodeCall) -> NodeResult:
-    return NodeResult((call.workspace.painter.text(call.inputs["text"]),))
+    return NodeResult(((Phrase(call.inputs["text"], loras=call.inputs["clip"]),),))
 
 
 def empty_latent(call: NodeCall) -> NodeResult:
@@ -58,11 +59,11 @@ def sample_with_previews(call: NodeCall) -> NodeResult:
 
 
 def _sampled(call: NodeCall, on_step: OnStep) -> NodeResult:
-    inputs = call.inputs
-    latent = call.workspace.painter.sample(
+    inputs, painter = call.inputs, call.workspace.painter
+    latent = painter.sample(
         inputs["latent_image"],
-        inputs["positive"],
-        inputs["negative"],
+        read(painter, inputs["positive"], inputs["model"]),
+        read_unwished(painter, inputs["negative"]),
         seed=inputs["seed"],
         steps=inputs["steps"],
         cfg=inputs["cfg"],

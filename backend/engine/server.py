@@ -21,6 +21,7 @@ from backend.engine.files import Folders
 from backend.engine.messages import text
 from backend.engine.node_type import Workspace
 from backend.engine.painting import Painter
+from backend.engine.prompt_nodes import LORAS
 from backend.engine.prompt_queue import HISTORY_SIZE, PromptQueue
 from backend.engine.routes_files import MAX_UPLOAD_BYTES, FileRoutes
 from backend.engine.routes_info import MODEL_FOLDERS, InfoRoutes, features
@@ -69,7 +70,7 @@ class EngineServer:
         self._loop = asyncio.get_running_loop()
         hub = hub or SocketHub()
         models: dict[str, list[str]] = {name: [] for name in MODEL_FOLDERS.split()}
-        models["checkpoints"] = [CHECKPOINT]
+        models |= {"checkpoints": [CHECKPOINT], "loras": list(LORAS)}
         workspace = Workspace(Folders(folder), painter, models)
         nodes = stock_nodes(dialect)
         audience = ThreadedAudience(hub, self._loop)

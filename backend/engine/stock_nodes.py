@@ -14,6 +14,8 @@ from backend.engine import node_work as work
 from backend.engine.dialect import Dialect
 from backend.engine.model_nodes import model_nodes
 from backend.engine.node_type import Input, JsonObject, NodeType, Output, Workspace, link, tip
+from backend.engine.prompt_nodes import prompt_nodes
+from backend.engine.tiled_nodes import tiled_nodes
 
 CHECKPOINT = "dreamloop-painter.safetensors"
 
@@ -24,6 +26,8 @@ def stock_nodes(dialect: Dialect) -> dict[str, NodeType]:
     """All nodes by class name."""
     nodes = [
         *model_nodes(dialect),
+        *prompt_nodes(),
+        *tiled_nodes(dialect),
         _load_latent(),
         _load_image(),
         _empty_latent(),

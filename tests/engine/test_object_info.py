@@ -28,6 +28,8 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Fake
         FakeComfy(folder / "a", dialect="A", checkpoints=CHECKPOINTS) as a,
         FakeComfy(folder / "b", dialect="B", checkpoints=CHECKPOINTS) as b,
     ):
+        for server in (a, b):
+            server.server.core.workspace.models["loras"] = []
         yield {"A": a, "B": b}
 
 
