@@ -15,6 +15,7 @@ from backend.engine.messages import PictureType
 from backend.engine.node_type import NodeCall, NodeResult
 from backend.engine.painting import LATENT_CHANNELS, LATENT_SCALE, Latent, OnStep, Pixels
 from backend.engine.pictures import Picture, encode_all
+from backend.engine.tiling import LARGE_PX, LARGE_TILE_PX, paint_tiled
 from backend.engine.wording import Loras, Phrase, read, read_unwished
 
 _MAX_LATENT_CELLS = 64 * 1024 * 1024
@@ -78,7 +79,11 @@ def decode_latent(call: NodeCall) -> NodeResult:
 
 
 def _painted(call: NodeCall, latent: Latent) -> Iterator[Pixels]:
-    for pixels in call.workspace.painter.decode(latent):
+    painter = call.workspace.painter
+    if latent.shape[2] * latent.shape[3] * LATENT_SCALE**2 > LARGE_PX:
+        yield from paint_tiled(painter, latent, LARGE_TILE_PX, lambda *_: call.check_interrupt())
+        return
+    for pixels in painter.decode(latent):
         call.check_interrupt()
         yield pixels
 

@@ -1,23 +1,16 @@
 """The tiled way between latents and pixels: pictures of any size in the memory of one tile.
 
-Names, ranges, defaults and tooltips are ComfyUI's own, since clients read them. Tiles are not blended: the
-painter paints each as it is in the whole picture, so ``overlap`` has nothing to do.
+Names, ranges, defaults and tooltips are ComfyUI's own, since clients read them. No tile shows, so ``overlap``
+has nothing to do.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import numpy as np
-
 from backend.engine.dialect import Dialect
 from backend.engine.node_type import Input, JsonObject, NodeCall, NodeResult, NodeType, Output, link, tip
 from backend.engine.node_work import encode_pixels
-from backend.engine.painting import LATENT_SCALE, Latent, Pixels, Window
 from backend.engine.pictures import encode_all
-
-_SMALLEST_TILE_PX = 256
-"""Smaller ones would be painted mostly for what lies around them."""
+from backend.engine.tiling import paint_tiled
 
 
 def tiled_nodes(dialect: Dialect) -> list[NodeType]:
@@ -65,26 +58,6 @@ def _dials(dialect: Dialect, *, tile_step: int, verb: str) -> tuple[Input, ...]:
 
 
 def decode_tiled(call: NodeCall) -> NodeResult:
-    return NodeResult((encode_all(_painted(call, call.inputs["samples"])),))
-
-
-def _painted(call: NodeCall, latent: Latent) -> Iterator[Pixels]:
-    height, width = (LATENT_SCALE * side for side in latent.shape[2:])
-    windows = tiles(height, width, call.inputs["tile_size"])
-    for index in range(len(latent)):
-        pixels = np.empty((height, width, 3), np.uint8)
-        for number, window in enumerate(windows, 1):
-            part = call.workspace.painter.decode_window(latent[index : index + 1], window)
-            pixels[window.rows, window.columns] = part
-            call.on_progress(index * len(windows) + number, len(latent) * len(windows))
-        yield pixels
-
-
-def tiles(height: int, width: int, tile_px: int) -> list[Window]:
-    """Windows that cover a picture without overlap, of sides up to ``tile_px``."""
-    side = max(tile_px, _SMALLEST_TILE_PX) // LATENT_SCALE * LATENT_SCALE
-    return [
-        Window(top, min(top + side, height), left, min(left + side, width))
-        for top in range(0, height, side)
-        for left in range(0, width, side)
-    ]
+    tile_px = call.inputs["tile_size"]
+    painted = paint_tiled(call.workspace.painter, call.inputs["samples"], tile_px, call.on_progress)
+    return NodeResult((encode_all(painted),))
