@@ -25,6 +25,7 @@ from backend.config_sections import (
 )
 from backend.config_values import Size, schema_of, wish_of, write_value
 from backend.errors import ConfigError, Problem
+from backend.utils.file_ops import read_at_most
 from backend.utils.yaml_lines import Located, load, shorten
 
 __all__ = [
@@ -131,8 +132,7 @@ def json_schema() -> dict[str, Any]:
 def _from_file(path: Path, problems: list[Problem]) -> dict[str, _Given]:
     source = _called(path)
     try:
-        with path.open("rb") as file:
-            data = file.read(_MAX_FILE_BYTES + 1)
+        data = read_at_most(path, _MAX_FILE_BYTES)
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -209,6 +210,13 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
             load_settings(path, {})
         assert str(path) in str(caught.value)
         assert wish in str(caught.value)
+
+
+@pytest.mark.timeout(20)
+def test_a_pipe_is_no_file_of_settings_and_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "config.yaml")
+    with pytest.raises(ConfigError, match="not a regular file"):
+        load_settings(tmp_path / "config.yaml", {})
 
 
 def test_a_file_that_is_not_utf_8_is_told_with_its_line(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Atomic file writes; the only place that knows how.
+"""Atomic file writes, and reads of files that people put there; the only place that knows how.
 
 A reader sees the old file or the new one, never a part: bytes go to a temporary file in the same folder,
 which is renamed over the target only when it is whole. Temporaries are named ``.<name>.<pid>.<n>.tmp``, so
@@ -13,6 +13,7 @@ import itertools
 import json
 import os
 import re
+import stat
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -104,6 +105,25 @@ def sweep_temporaries(folder: Path, *, wall: Callable[[], float] = time.time) ->
                     entry.unlink()
                     swept += 1
     return swept
+
+
+def read_at_most(path: Path, limit_bytes: int) -> bytes:
+    """The bytes of a file that somebody else has put there, which may be anything.
+
+    A pipe would make the reader wait for ever, a device may have no end: only a regular file is opened.
+
+    Returns:
+        All of it, or its first ``limit_bytes + 1`` bytes where it has more.
+
+    Raises:
+        OSError: It cannot be read, or is no regular file.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    # Whatever it may have become in the meantime, opening it does not wait.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as file:
+        return file.read(limit_bytes + 1)
 
 
 def process_lives(pid: int) -> bool:

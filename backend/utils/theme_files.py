@@ -14,6 +14,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from backend.errors import Problem
+from backend.utils.file_ops import read_at_most
 from backend.utils.yaml_lines import Located, load, shorten
 
 MAX_CHARS = 4000
@@ -70,12 +71,12 @@ class Theme:
 def read_theme(path: Path) -> tuple[Theme | None, tuple[Problem, ...]]:
     """Read one theme file. Never raises for what the file holds: either a theme or problems come back."""
     try:
-        data = path.read_bytes()
+        data = read_at_most(path, MAX_FILE_BYTES)
     except OSError as error:
         return None, (Problem(str(path), None, "file", "", f"cannot be read: {error.strerror or error}"),)
     if len(data) > MAX_FILE_BYTES:
         wish = f"a theme file of at most {MAX_FILE_BYTES // 1024} kB"
-        return None, (Problem(str(path), None, "file", f"{len(data)} bytes", wish),)
+        return None, (Problem(str(path), None, "file", "a larger one", wish),)
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -19,6 +19,7 @@ from backend.utils import file_ops
 from backend.utils.file_ops import (
     link_atomic,
     process_lives,
+    read_at_most,
     sweep_temporaries,
     write_atomic,
     write_json_atomic,
@@ -369,3 +370,28 @@ def test_many_threads_may_write_one_file(tmp_path: Path) -> None:
         writer.join()
     assert whole(path.read_bytes())
     assert names(tmp_path) == ["file"]
+
+
+def test_a_file_is_read_whole_or_one_byte_beyond_what_is_allowed(tmp_path: Path) -> None:
+    path = tmp_path / "theme.yaml"
+    path.write_bytes(b"12345")
+    assert read_at_most(path, 5) == b"12345"
+    assert read_at_most(path, 3) == b"1234"
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("kind", ["pipe", "folder", "device"])
+def test_what_is_no_regular_file_is_not_opened(tmp_path: Path, kind: str) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "device").symlink_to("/dev/zero")
+    with pytest.raises(OSError, match="not a regular file"):
+        read_at_most(tmp_path / kind, 10)
+
+
+def test_a_pipe_that_takes_the_place_of_a_file_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    monkeypatch.setattr(file_ops.stat, "S_ISREG", lambda mode: True)
+    assert read_at_most(tmp_path / "pipe", 10) == b""

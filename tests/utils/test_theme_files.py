@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from datetime import datetime
 from pathlib import Path
 
@@ -117,6 +118,15 @@ def test_a_huge_file_is_refused_unread(tmp_path: Path) -> None:
     theme, (problem,) = read_theme(path)
     assert theme is None
     assert "at most" in problem.wish
+
+
+@pytest.mark.timeout(20)
+def test_a_pipe_among_the_themes_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    os.mkfifo(path)
+    theme, (problem,) = read_theme(path)
+    assert theme is None
+    assert "not a regular file" in problem.wish
 
 
 @given(st.text(max_size=300))
