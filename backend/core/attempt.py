@@ -15,6 +15,7 @@ from backend.core.comfyui_messages import (
     ExecutionSuccess,
     PictureArrived,
     Progress,
+    seconds_between,
 )
 from backend.core.jobs import FileRef, Finished, Graph, Picture
 
@@ -111,7 +112,8 @@ class Attempt:
                 self.started, self.node, self.progress = True, node, 0.0
                 self._ran(node)
             case Progress():
-                self.progress = min(1.0, event.value / event.maximum) if event.maximum > 0 else 0.0
+                share = event.value / event.maximum if event.maximum > 0 else 0.0
+                self.progress = min(1.0, max(0.0, share))
             case Executed():
                 self.files[event.node] = event.files
             case PictureArrived():
@@ -152,8 +154,7 @@ class Attempt:
             self.pictures.append(Picture(event.data, event.format, node))
 
     def _stop(self, timestamp_ms: float | None) -> None:
-        if timestamp_ms is not None and self._started_ms is not None:
-            self.engine_s = max(0.0, (timestamp_ms - self._started_ms) / 1000)
+        self.engine_s = seconds_between(self._started_ms, timestamp_ms) or self.engine_s
 
     def _needed(self) -> list[str]:
         """The nodes that an output hangs on, which are those that run unless they are cached."""

@@ -15,6 +15,8 @@ from backend.core.comfyui_messages import (
     ExecutionSuccess,
     event_of,
     files_of,
+    finite,
+    seconds_between,
 )
 from backend.core.jobs import FileRef
 from backend.errors import GraphRejected
@@ -164,16 +166,14 @@ def _outcome(status: Mapping[str, Any], messages: list[object]) -> Outcome:
 def _engine_s(messages: list[object]) -> float:
     starts = [event.timestamp_ms for event in messages if isinstance(event, ExecutionStart)]
     ends = [event.timestamp_ms for event in messages if isinstance(event, ExecutionSuccess)]
-    if starts and ends and starts[0] is not None and ends[-1] is not None:
-        return max(0.0, (ends[-1] - starts[0]) / 1000)
-    return 0.0
+    return seconds_between(starts[0], ends[-1]) if starts and ends else 0.0
 
 
 def _queue_ids(items: object) -> tuple[str, ...]:
     if not isinstance(items, list):
         raise ValueError("a queue without its lists")
     rows = [item for item in items if isinstance(item, list) and len(item) >= 2]
-    rows.sort(key=lambda item: item[0] if isinstance(item[0], int | float) else 0.0)
+    rows.sort(key=lambda item: finite(item[0]) or 0.0)
     return tuple(str(item[1]) for item in rows)
 
 
@@ -185,4 +185,4 @@ def _mapping(parent: object, key: str) -> Mapping[str, Any]:
 
 
 def _whole(value: object) -> int:
-    return int(value) if isinstance(value, int | float) else 0
+    return int(finite(value) or 0)

@@ -8,6 +8,7 @@ that the server had closed in the meantime.
 from __future__ import annotations
 
 import json
+import math
 import threading
 import time
 import weakref
@@ -71,7 +72,7 @@ class Answer:
             EngineAnswerError: It is no JSON.
         """
         try:
-            return json.loads(self.body, parse_constant=lambda _: None)
+            return json.loads(self.body, parse_constant=lambda _: None, parse_float=_finite)
         except (ValueError, RecursionError) as error:
             raise EngineAnswerError(self.url, f"no JSON: {str(error)[:120]}") from None
 
@@ -179,6 +180,11 @@ class ComfyHttp:
             self._local.session = session
             self._sessions.add(session)
         return session
+
+
+def _finite(written: str) -> float | None:
+    number = float(written)  # 1e400 is correct JSON, and infinite
+    return number if math.isfinite(number) else None
 
 
 def _as_ours(url: str, error: Exception) -> EngineUnreachable:

@@ -6,6 +6,7 @@ Text frames are ``{"type": T, "data": {...}}``; binary frames begin with a big-e
 from __future__ import annotations
 
 import json
+import math
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -191,7 +192,7 @@ def event_of(kind: str, data: object) -> Event:
         return Malformed(f"{kind} without data")
     try:
         return reader(data)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         return Malformed(f"{kind}: {error!r}")
 
 
@@ -222,6 +223,24 @@ def files_of(output: object) -> tuple[FileRef, ...]:
         for entry in entries
         if isinstance(entry, Mapping) and isinstance(entry.get("filename"), str)
     )
+
+
+def finite(value: object) -> float | None:
+    """A number of JSON as a float; None for anything else, for NaN and for what is too large (1e400)."""
+    if not isinstance(value, int | float):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def seconds_between(start_ms: float | None, end_ms: float | None) -> float:
+    """From one time stamp to another; 0 where one is missing or they make no sense."""
+    if start_ms is None or end_ms is None:
+        return 0.0
+    return max(0.0, finite((end_ms - start_ms) / 1000) or 0.0)
 
 
 def image_format(data: bytes) -> str | None:
@@ -272,8 +291,7 @@ def _maybe_text(data: Mapping[str, Any], key: str) -> str | None:
 
 
 def _number(data: Mapping[str, Any], key: str) -> float | None:
-    value = data.get(key)
-    return float(value) if isinstance(value, int | float) else None
+    return finite(data.get(key))
 
 
 def _texts(values: object) -> tuple[str, ...]:

@@ -36,6 +36,18 @@ def test_pictures_sent_over_the_socket_leave_nothing_in_the_history() -> None:
     assert entry.files == {}
 
 
+@pytest.mark.parametrize("stamp", [float("inf"), float("nan"), 10**400, -1.7e308])
+def test_a_success_with_impossible_time_stamps_took_no_time(stamp: float) -> None:
+    messages = [
+        ["execution_start", {"prompt_id": "id", "timestamp": stamp}],
+        ["execution_success", {"prompt_id": "id", "timestamp": 1.7e308}],
+    ]
+    status = {"status_str": "success", "messages": messages}
+    entry = history_entry({"id": {"status": status, "outputs": {}}}, "id")
+    assert entry is not None
+    assert (entry.outcome, entry.engine_s) == (Outcome.SUCCESS, 0.0)
+
+
 def test_an_interrupt_is_told_from_an_error_though_the_server_calls_both_errors() -> None:
     assert only_entry("history_execution_interrupted").outcome is Outcome.INTERRUPTED
     error = only_entry("history_execution_error_corrupt_image")
@@ -78,6 +90,14 @@ def test_both_versions_tell_what_they_are(name: str, version: str, os: str) -> N
     stats = system_stats(recorded(name)["json"])
     assert (stats.version, stats.os, stats.device, stats.embedded) == (version, os, "cpu", False)
     assert stats.vram_total > 0
+
+
+@pytest.mark.parametrize("number", [float("inf"), float("nan"), 10**400])
+def test_impossible_numbers_in_the_stats_and_in_the_queue_do_no_harm(number: float) -> None:
+    stats = system_stats({"system": {}, "devices": [{"name": "gpu", "vram_total": number}]})
+    assert stats.vram_total == 0
+    rows = [[number, "a"], [3, "b"]]
+    assert set(queue_state({"queue_running": [], "queue_pending": rows}).pending) == {"a", "b"}
 
 
 @pytest.mark.parametrize(

@@ -426,6 +426,17 @@ class TestFaults:
             with pytest.raises(EngineAnswerError):
                 call()
 
+    @pytest.mark.parametrize("number", ["1e400", "1" + 400 * "0", "NaN"])
+    def test_f16_numbers_beyond_all_bounds_are_passed_over(
+        self, client: ComfyUIClient, fake_comfy: FakeComfy, number: str
+    ) -> None:
+        device = f'{{"name": "gpu", "vram_total": {number}}}'
+        fake_comfy.fault("GET", "/system_stats", body=f'{{"system": {{}}, "devices": [{device}]}}')
+        assert client.system_stats().vram_total == 0
+        node = f'{{"KSampler": {{"default": {number}}}}}'
+        fake_comfy.fault("GET", "/object_info", body=node)
+        assert client.object_info()["KSampler"]["default"] in (None, 10**400)
+
     def test_f16_an_answer_without_end_is_not_read_to_it(self, fake_comfy: FakeComfy) -> None:
         client = make_client(fake_comfy, HttpLimits(max_json_bytes=100_000, answer_s=5.0))
         fault = fake_comfy.fault("GET", "/queue", body=(b" " * 65536 for _ in range(10_000)))

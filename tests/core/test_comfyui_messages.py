@@ -13,12 +13,15 @@ from backend.core.comfyui_messages import (
     Executing,
     ExecutionError,
     ExecutionInterrupted,
+    ExecutionStart,
     Malformed,
     PictureArrived,
+    Progress,
     Status,
     Unknown,
     parse_binary,
     parse_text,
+    seconds_between,
 )
 from backend.core.jobs import FileRef
 from tests.core.recorded import FOLDER, recorded_bytes, text_events
@@ -103,6 +106,7 @@ def test_a_broken_binary_frame_is_malformed_and_nothing_worse(frame: bytes) -> N
         '{"type": "status"}',
         '{"type": "status", "data": {}}',
         '{"type": "status", "data": {"status": {"exec_info": {"queue_remaining": "many"}}}}',
+        '{"type": "status", "data": {"status": {"exec_info": {"queue_remaining": 1e400}}}}',
         '{"type": "executed", "data": {"prompt_id": 1, "node": "1"}}',
         '{"type": "progress_state", "data": {"prompt_id": "a"}}',
         "[" * 100_000,
@@ -126,11 +130,29 @@ def test_the_status_on_connecting_carries_our_id() -> None:
     assert parse_text(text) == Status(2, "abc")
 
 
+BEYOND = ["1e400", "-1e400", "NaN", "Infinity", "1" + 400 * "0"]
+
+
+@pytest.mark.parametrize("number", BEYOND)
+def test_numbers_beyond_all_bounds_count_as_missing(number: str) -> None:
+    start = parse_text(f'{{"type": "execution_start", "data": {{"prompt_id": "a", "timestamp": {number}}}}}')
+    assert start == ExecutionStart("a", None)
+    data = f'{{"prompt_id": "a", "node": "1", "value": {number}, "max": {number}}}'
+    assert parse_text(f'{{"type": "progress", "data": {data}}}') == Progress("a", "1", 0.0, 0.0)
+
+
+def test_the_time_between_two_stamps_is_finite_whatever_they_are() -> None:
+    assert seconds_between(1000.0, 1500.0) == 0.5
+    assert seconds_between(-1.7e308, 1.7e308) == 0.0
+    assert seconds_between(1500.0, 1000.0) == 0.0
+    assert seconds_between(None, 1000.0) == 0.0
+
+
 KINDS = st.sampled_from(
     ["status", "executing", "executed", "progress", "progress_state", "execution_error", "execution_success"]
 )
 JSON_VALUES = st.recursive(
-    st.none() | st.booleans() | st.floats() | st.text(),
+    st.none() | st.booleans() | st.floats() | st.integers(-(10**400), 10**400) | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(["prompt_id", "node", "nodes"]), inner),
     max_leaves=8,
 )

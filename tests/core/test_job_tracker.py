@@ -138,6 +138,24 @@ def test_the_job_tells_that_it_runs_and_how_far() -> None:
     assert play.job.progress == 0.25
 
 
+def test_progress_stays_between_nothing_and_all_whatever_the_server_says() -> None:
+    play = Play()
+    play.hear(Progress("id-1", "2", -1e308, 1e-300))
+    assert play.job.progress == 0.0
+    play.hear(Progress("id-1", "2", 1e308, 1e-300))
+    assert play.job.progress == 1.0
+
+
+def test_time_stamps_that_make_no_sense_give_no_time() -> None:
+    play = Play()
+    play.hear(ExecutionStart("id-1", -1.7e308), Executed("id-1", "3", (LATENT,)))
+    play.hear(PictureArrived(PNG, "png", "id-1", "5"), ExecutionSuccess("id-1", 1.7e308))
+    play.hear(Executing("id-1", None))
+    end = play.end()
+    assert isinstance(end, Finished)
+    assert end.engine_s == 0.0
+
+
 def test_previews_of_the_sampler_are_not_pictures() -> None:
     play = Play()
     play.hear(Executing("id-1", "2"), PictureArrived(b"\xff\xd8\xff", "jpeg", "id-1", "2"))
