@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := run
-.PHONY: run test lint format bench clean
+.PHONY: run test lint format bench sheets clean
 
 # The stamps make a second `make` cost nothing and a changed lock file reinstall.
 $(VENV)/.runtime: requirements.lock
@@ -36,6 +36,9 @@ format: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks $(ARGS)
+
+sheets: $(VENV)/.runtime
+	$(BIN)/python -m benchmarks.sheets $(ARGS)
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
