@@ -26,9 +26,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from backend.config import Settings
+    from backend.core.controller import DreamController
     from backend.core.engine import Engine
+    from backend.core.frame_buffer import FrameBuffer
     from backend.core.frame_shelf import FrameShelf, ShownFrame
+    from backend.core.pace import Pace
     from backend.core.playback import Playback
+    from backend.core.report import Report
+    from backend.utils.prompt_manager import PromptManager
     from backend.utils.status_schema import Status
     from backend.utils.status_writer import StatusWriter
 
@@ -39,7 +44,6 @@ _MAX_PIXELS = 64_000_000
 _TITLE_SIZE = (768, 432)
 _ENGINE_START_S = 60.0
 _PROBE_S = 2.0
-EXIT_CONFIG = 78
 
 
 @dataclass(frozen=True)
@@ -72,83 +76,36 @@ def compose(settings: Settings, frames: int | None) -> Iterator[Dreamloop]:
         frames: Stop after so many shown frames; None for never.
 
     Raises:
-        AlreadyRunning: If another Dreamloop owns the output folder.
+        AlreadyRunning: If another Dreamloop owns the output or status folder.
         PromptsError: If there are no themes that can be used.
         StorageError: If the output or status folder cannot be used.
     """
-    from backend.core.controller import DreamController
-    from backend.core.frame_buffer import FrameBuffer
-    from backend.core.gap import GapFiller
-    from backend.core.generator import DreamGenerator
-    from backend.core.pace import Pace
-    from backend.core.playback import Playback
-    from backend.core.report import Report
-    from backend.interpolation.hybrid_generator import HybridGenerator
-    from backend.interpolation.latent_encoder import LatentEncoder
-    from backend.utils.control import ControlServer
-    from backend.utils.lock import OutputLock
-    from backend.utils.prompt_manager import PromptManager
+    from backend.core.report import first_body
+    from backend.utils.control import SOCKET_NAME, ControlServer
     from backend.utils.status_writer import StatusWriter
 
-    dream, display = settings.dream, settings.display
-    size = None if dream.size is None else (dream.size.width, dream.size.height)
-    clock, wake, finished = time.monotonic, threading.Event(), threading.Event()
-    rng = random.Random(dream.seed)
+    rng, finished = random.Random(settings.dream.seed), threading.Event()
     with ExitStack() as stack:
-        stack.enter_context(OutputLock(settings.storage.output))
-        prompts = PromptManager(
-            settings.prompts.folder,
-            seconds_per_theme=settings.prompts.seconds_per_theme,
-            seconds_per_prompt=settings.prompts.seconds_per_prompt,
-            order=settings.prompts.order,
-            rng=rng,
+        _own_folders(settings, stack)
+        prompts = _prompts(settings, rng)
+        display = _display(settings, frames)
+        playback = display.playback
+        writer = StatusWriter(
+            settings.storage.status / "status.json", partial(first_body, playback, display.shelf)
         )
-        buffer, pace, shelf = FrameBuffer(_BUFFER_BYTES), Pace(), _shelf(settings)
-        playback = Playback(buffer, shelf, pace, fps=display.fps, limit=frames, clock=clock)
-        _show_something(playback, shelf.open(), size or _TITLE_SIZE)
-        engine, note = _choose_engine(settings, stack)
-        generator = DreamGenerator(
-            engine, mode=dream.mode, denoise=dream.denoise, size=size, max_pixels=_MAX_PIXELS, rng=rng
-        )
-        gaps = GapFiller(
-            generator,
-            HybridGenerator(LatentEncoder(engine), settings.interpolation.frames_per_job),
-            buffer,
-            pace,
-            fps=display.fps,
-            gap_s=dream.seconds_per_keyframe,
-            max_pixels=_MAX_PIXELS,
-            patience_s=4 * settings.comfyui.job_timeout_seconds,
-            clock=clock,
-            wake=wake.set,
-        )
-        controller = DreamController(
-            engine,
-            generator,
-            gaps,
-            prompts,
-            buffer,
-            playback,
-            buffer_s=display.buffer_seconds,
-            clock=clock,
-            wall=datetime.now,
-            rng=rng,
-            wake=wake,
-        )
-        report = Report(
-            engine, generator, controller, gaps, prompts, buffer, shelf, playback, fps=display.fps, note=note
-        )
-        writer = StatusWriter(settings.storage.status / "status.json", report.body)
-        playback.on_shown, playback.on_limit = writer.publish, finished.set
         writer.publish()
+        engine, note = _choose_engine(settings, stack)
+        controller, report = _loop(settings, engine, prompts, display, rng, note)
+        writer.snapshot = report.body
+        playback.on_shown, playback.on_limit = writer.publish, finished.set
         stack.callback(writer.publish)
         commands: dict[str, Callable[[], None]] = {
             "pause": controller.pause,
             "resume": controller.resume,
             "next": controller.next_theme,
-            "stop": finished.set,
+            "stop": partial(_begin_to_stop, controller, finished),
         }
-        control = ControlServer(settings.storage.status / "control.sock", partial(_obey, commands, writer))
+        control = ControlServer(settings.storage.status / SOCKET_NAME, partial(_obey, commands, writer))
         for start, stop in (
             (control.start, control.stop),
             (engine.client.start, engine.client.close),
@@ -160,16 +117,138 @@ def compose(settings: Settings, frames: int | None) -> Iterator[Dreamloop]:
         yield Dreamloop(finished, writer)
 
 
-def _shelf(settings: Settings) -> FrameShelf:
-    from backend.core.frame_shelf import FrameShelf
+def _begin_to_stop(controller: DreamController, finished: threading.Event) -> None:
+    controller.announce_stop()
+    finished.set()
 
-    return FrameShelf(
+
+def _own_folders(settings: Settings, stack: ExitStack) -> None:
+    """Hold the folders that only one Dreamloop may write to."""
+    from backend.utils.lock import OutputLock
+
+    for folder in dict.fromkeys((settings.storage.output, settings.storage.status)):
+        stack.enter_context(OutputLock(folder))
+
+
+def _prompts(settings: Settings, rng: random.Random) -> PromptManager:
+    from backend.utils.prompt_manager import PromptManager
+
+    return PromptManager(
+        settings.prompts.folder,
+        seconds_per_theme=settings.prompts.seconds_per_theme,
+        seconds_per_prompt=settings.prompts.seconds_per_prompt,
+        order=settings.prompts.order,
+        rng=rng,
+    )
+
+
+@dataclass(frozen=True)
+class _Display:
+    """Everything between a frame that has arrived and the disk."""
+
+    buffer: FrameBuffer
+    pace: Pace
+    shelf: FrameShelf
+    playback: Playback
+
+
+def _display(settings: Settings, frames: int | None) -> _Display:
+    from backend.core.frame_buffer import FrameBuffer
+    from backend.core.frame_shelf import FrameShelf
+    from backend.core.generator import MODES
+    from backend.core.pace import Pace
+    from backend.core.playback import Playback
+
+    shelf = FrameShelf(
         settings.storage.output,
         keep_s=settings.display.keep_seconds,
         budget_bytes=settings.storage.budget,
         max_pixels=_MAX_PIXELS,
         clock=time.monotonic,
     )
+    buffer, pace = FrameBuffer(_BUFFER_BYTES), Pace()
+    playback = Playback(
+        buffer,
+        shelf,
+        pace,
+        fps=settings.display.fps,
+        # Stills that are shown again change no faster than they did.
+        replay_s=None if MODES[settings.dream.mode].walks else settings.dream.seconds_per_keyframe,
+        limit=frames,
+        clock=time.monotonic,
+    )
+    _show_something(playback, shelf.open(), _size(settings) or _TITLE_SIZE)
+    return _Display(buffer, pace, shelf, playback)
+
+
+def _loop(
+    settings: Settings,
+    engine: Engine,
+    prompts: PromptManager,
+    display: _Display,
+    rng: random.Random,
+    note: str,
+) -> tuple[DreamController, Report]:
+    """The dream loop on an engine, and who tells of it."""
+    from backend.core.controller import DreamController
+    from backend.core.gap import GapFiller
+    from backend.core.generator import DreamGenerator
+    from backend.core.report import Report
+    from backend.interpolation.hybrid_generator import HybridGenerator
+    from backend.interpolation.latent_encoder import LatentEncoder
+
+    wake = threading.Event()
+    generator = DreamGenerator(
+        engine,
+        mode=settings.dream.mode,
+        denoise=settings.dream.denoise,
+        size=_size(settings),
+        max_pixels=_MAX_PIXELS,
+        rng=rng,
+    )
+    gaps = GapFiller(
+        generator,
+        HybridGenerator(LatentEncoder(engine), settings.interpolation.frames_per_job),
+        display.buffer,
+        display.pace,
+        fps=settings.display.fps,
+        gap_s=settings.dream.seconds_per_keyframe,
+        max_pixels=_MAX_PIXELS,
+        job_timeout_s=settings.comfyui.job_timeout_seconds,
+        clock=time.monotonic,
+        wake=wake.set,
+    )
+    controller = DreamController(
+        engine,
+        generator,
+        gaps,
+        prompts,
+        display.buffer,
+        display.playback,
+        buffer_s=settings.display.buffer_seconds,
+        clock=time.monotonic,
+        wall=datetime.now,
+        rng=rng,
+        wake=wake,
+    )
+    report = Report(
+        engine,
+        generator,
+        controller,
+        gaps,
+        prompts,
+        display.buffer,
+        display.shelf,
+        display.playback,
+        fps=settings.display.fps,
+        note=note,
+    )
+    return controller, report
+
+
+def _size(settings: Settings) -> tuple[int, int] | None:
+    size = settings.dream.size
+    return None if size is None else (size.width, size.height)
 
 
 def _show_something(playback: Playback, left_over: ShownFrame | None, size: tuple[int, int]) -> None:
@@ -249,7 +328,7 @@ def _obey(
         }
     command()
     writer.publish()
-    return {"ok": True, "state": writer.latest.state.value}
+    return {"ok": True, "state": writer.latest.state.value, "pid": os.getpid()}
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -293,6 +372,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command, `run` where none is named; returns the exit status."""
+    from backend.cli import exit_codes
     from backend.errors import ConfigError
 
     parser = _parser()
@@ -303,7 +383,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(args.handler(args))
     except ConfigError as error:
         print(f"the settings cannot be used:\n{error}", file=sys.stderr)
-        return EXIT_CONFIG
+        return exit_codes.CONFIG
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@
     DreamloopError
     ├── ConfigError             settings that cannot be used; every problem at once (exit 78)
     ├── PromptsError            themes that cannot be used
-    ├── AlreadyRunning          another Dreamloop owns this output folder (exit 75)
+    ├── AlreadyRunning          another Dreamloop owns the output or status folder (exit 75)
     ├── NoDaemon                nobody answers at the control socket (exit 69)
     ├── StorageError            a file could not be written or read
     ├── PictureRejected         bytes that are not a picture fit to be shown
@@ -74,13 +74,14 @@ class PromptsError(DreamloopError):
 
 
 class AlreadyRunning(DreamloopError):  # noqa: N818 - a state of the world, not a mistake
-    """Another Dreamloop owns this output folder."""
+    """Another Dreamloop owns this folder."""
 
     def __init__(self, pid: int | None, folder: Path) -> None:
         self.pid = pid
         owner = f"process {pid}" if pid else "another process"
         super().__init__(
-            f"{owner} is already dreaming into {folder}; stop it or choose another storage.output"
+            f"{owner} is already dreaming into {folder}; stop it, or choose another folder for "
+            "storage.output and storage.status"
         )
 
 

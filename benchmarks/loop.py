@@ -80,7 +80,7 @@ def running_loop(
             fps=fps,
             gap_s=gap_s,
             max_pixels=_MAX_PIXELS,
-            patience_s=600.0,
+            job_timeout_s=300.0,
             clock=clock,
             wake=wake.set,
         )

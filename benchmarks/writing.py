@@ -70,7 +70,7 @@ class _Stage:
         self.playback.on_shown = self.writer.publish
 
     def show(self, frame: Frame) -> None:
-        (place,) = self.buffer.reserve([1.0 / FPS], deadline=1e12)
+        (place,) = self.buffer.reserve([1.0 / FPS])
         self.buffer.put(place, frame)
         self.clock.now += 1.0 / FPS
         self.playback.tick(self.clock.now)

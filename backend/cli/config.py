@@ -9,10 +9,10 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from backend.cli import exit_codes
+
 if TYPE_CHECKING:  # `main.py --help` must not wait for pydantic
     from backend.config import Settings
-
-_EXIT_CONFIG = 78
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
@@ -33,18 +33,18 @@ def run(args: argparse.Namespace) -> int:
 
     if args.config_action == "schema":
         print(json.dumps(json_schema(), indent=2))
-        return 0
+        return exit_codes.OK
     try:
         loaded = load_settings(getattr(args, "config", None), os.environ)
     except ConfigError as error:
         count = len(error.problems)
         print(f"{error}\n{count} {'problem' if count == 1 else 'problems'}", file=sys.stderr)
-        return _EXIT_CONFIG
+        return exit_codes.CONFIG
     if args.config_action == "show":
         _show(loaded.settings, loaded.origins)
     else:
         print(f"{loaded.path or 'without a file'}: {_tally(loaded.origins)}; all of them are right")
-    return 0
+    return exit_codes.OK
 
 
 def _show(settings: Settings, origins: Mapping[str, str]) -> None:

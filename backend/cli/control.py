@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import time
 
-_EXIT_REFUSED = 1
-_EXIT_NO_DAEMON = 69
-_EXIT_CONFIG = 78
+from backend.cli import exit_codes
 
+_STOP_S = 15.0
+_LOOK_AGAIN_S = 0.1
 _COMMANDS = {
     "pause": "hold the picture and let the engine rest",
     "resume": "go on after pause",
@@ -29,19 +30,36 @@ def run(args: argparse.Namespace) -> int:
     """Ask the daemon; returns the exit status (69: there is none, 78: the settings cannot be used)."""
     from backend.config import load_settings
     from backend.errors import ConfigError, NoDaemon
-    from backend.utils.control import ask
+    from backend.utils.control import SOCKET_NAME, ask
 
     try:
         settings = load_settings(getattr(args, "config", None), os.environ).settings
-        answer = ask(settings.storage.status / "control.sock", {"command": args.control})
+        answer = ask(settings.storage.status / SOCKET_NAME, {"command": args.control})
     except ConfigError as error:
         print(error, file=sys.stderr)
-        return _EXIT_CONFIG
+        return exit_codes.CONFIG
     except NoDaemon as error:
         print(error, file=sys.stderr)
-        return _EXIT_NO_DAEMON
+        return exit_codes.NO_DAEMON
     if not answer.get("ok"):
         print(f"refused: {answer.get('error', 'without a reason')}", file=sys.stderr)
-        return _EXIT_REFUSED
+        return exit_codes.REFUSED
+    pid = answer.get("pid")
+    if args.control == "stop" and isinstance(pid, int):
+        return _wait_for_the_end(pid)
     print(f"{args.control}: done; the dream is {answer.get('state', 'as before')}")
-    return 0
+    return exit_codes.OK
+
+
+def _wait_for_the_end(pid: int) -> int:
+    """The daemon has been told to stop; say so when it has."""
+    from backend.utils.file_ops import process_lives
+
+    until = time.monotonic() + _STOP_S
+    while process_lives(pid):
+        if time.monotonic() > until:
+            print(f"process {pid} was told to stop and is still there after {_STOP_S:g} s", file=sys.stderr)
+            return exit_codes.REFUSED
+        time.sleep(_LOOK_AGAIN_S)
+    print("stop: done; the dream has ended")
+    return exit_codes.OK

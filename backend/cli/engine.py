@@ -9,6 +9,8 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
+from backend.cli import exit_codes
+
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
     """Declare the command."""
@@ -31,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
     """Serve until told to stop; the first line on standard output is JSON with the port and the pid."""
     if not 0 <= args.port <= 65535:
         print(f"dreamloop: --port {args.port}: a port is a number from 0 to 65535", file=sys.stderr)
-        return 2
+        return exit_codes.USAGE
     from backend.engine.painter import DreamPainter
     from backend.engine.serving import serve
 
@@ -43,8 +45,8 @@ def run(args: argparse.Namespace) -> int:
             serve(args.port, folder, DreamPainter(threads=args.threads), args.parent_watch, _announce)
         except OSError as error:
             print(f"dreamloop: the engine cannot listen on port {args.port}: {error}", file=sys.stderr)
-            return 69
-    return 0
+            return exit_codes.NO_DAEMON
+    return exit_codes.OK
 
 
 def _announce(facts: dict[str, int]) -> None:

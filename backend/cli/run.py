@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager
 from types import FrameType
 from typing import TYPE_CHECKING, Protocol
 
+from backend.cli import exit_codes
 from backend.cli.live_line import LiveLine
 from backend.errors import AlreadyRunning, PromptsError, StorageError
 
@@ -23,9 +24,6 @@ if TYPE_CHECKING:  # `main.py --help` must not wait for pydantic
 log = logging.getLogger(__name__)
 
 _TICK_S = 0.2
-_EXIT_ALREADY_RUNNING = 75
-_EXIT_STORAGE = 74
-_EXIT_CONFIG = 78
 
 
 class RunningDream(Protocol):
@@ -58,16 +56,16 @@ def run(args: argparse.Namespace, settings: Settings, compose: Compose, signals:
             shown = dream.status
     except AlreadyRunning as error:
         print(f"dreamloop: {error}", file=sys.stderr)
-        return _EXIT_ALREADY_RUNNING
+        return exit_codes.ALREADY_RUNNING
     except PromptsError as error:
         print(f"the prompts cannot be used:\n{error}", file=sys.stderr)
-        return _EXIT_CONFIG
+        return exit_codes.CONFIG
     except StorageError as error:
         print(_refusal(error, settings.storage), file=sys.stderr)
-        return _EXIT_STORAGE
+        return exit_codes.STORAGE
     number = shown.frame.sequence if shown.frame else 0
     log.info("stopped after %d shown frames; the newest is number %d", shown.display.frames_shown, number)
-    return 0
+    return exit_codes.OK
 
 
 def _refusal(error: StorageError, storage: StorageSettings) -> str:
@@ -100,8 +98,11 @@ def _watch(dream: RunningDream, signals: Signals) -> None:
     line = LiveLine(sys.stderr)
     try:
         while not signals.stop and not dream.finished.wait(_TICK_S):
-            dream.tick()
-            line.show(dream.status)
+            try:
+                dream.tick()
+                line.show(dream.status)
+            except Exception:
+                log.exception("the status stumbled; the dream goes on")
     finally:
         line.close()
 

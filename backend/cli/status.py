@@ -14,11 +14,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from backend.cli import exit_codes
+
 if TYPE_CHECKING:  # `main.py --help` must not wait for pydantic
     from backend.utils.status_schema import Status
 
-_EXIT_NO_DAEMON = 69
-_EXIT_CONFIG = 78
 _STALE_S = 5.0
 _ASK_S = 2.0
 _WATCH_S = 1.0
@@ -82,23 +82,23 @@ def run(args: argparse.Namespace) -> int:
 
     if args.schema:
         print(json.dumps(status_json_schema(), indent=2))
-        return 0
+        return exit_codes.OK
     try:
         folder = load_settings(getattr(args, "config", None), os.environ).settings.storage.status
     except ConfigError as error:
         print(error, file=sys.stderr)
-        return _EXIT_CONFIG
+        return exit_codes.CONFIG
     return watch(folder) if args.watch else _print_once(folder, as_json=args.json)
 
 
 def find_status(folder: Path, now: datetime) -> Found | str:
     """Asks the daemon (it answers even where its disk is full), else reads its file; or says why not."""
     from backend.errors import NoDaemon
-    from backend.utils.control import ask
+    from backend.utils.control import SOCKET_NAME, ask
     from backend.utils.status_schema import Status
 
     try:
-        answer = ask(folder / "control.sock", {"command": "status"}, _ASK_S)
+        answer = ask(folder / SOCKET_NAME, {"command": "status"}, _ASK_S)
         return Found(Status.model_validate_json(json.dumps(answer.get("status"))), Freshness.LIVE, 0.0)
     except (NoDaemon, ValueError):  # a daemon of another version may word its answer otherwise
         return _from_file(folder / "status.json", now)
@@ -121,7 +121,7 @@ def watch(folder: Path, sleep: Callable[[float], None] = time.sleep) -> int:
             sleep(_WATCH_S)
     except KeyboardInterrupt:
         line.close()
-        return 0
+        return exit_codes.OK
 
 
 def _print_once(folder: Path, *, as_json: bool) -> int:
@@ -130,14 +130,14 @@ def _print_once(folder: Path, *, as_json: bool) -> int:
     found = find_status(folder, datetime.now(UTC))
     if isinstance(found, str):
         print(found, file=sys.stderr)
-        return _EXIT_NO_DAEMON
+        return exit_codes.NO_DAEMON
     if as_json:
         print(found.status.model_dump_json(indent=2))
         if found.freshness is not Freshness.LIVE:
             print(found.headline, file=sys.stderr)
     else:
         print("\n".join([found.headline, *lines_of(found.status)]))
-    return 0 if found.freshness in (Freshness.LIVE, Freshness.STOPPED) else _EXIT_NO_DAEMON
+    return exit_codes.OK if found.freshness in (Freshness.LIVE, Freshness.STOPPED) else exit_codes.NO_DAEMON
 
 
 def _from_file(path: Path, now: datetime) -> Found | str:

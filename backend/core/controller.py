@@ -110,10 +110,14 @@ class DreamController:
         threading.Thread(target=warm_up, name="warm-up", daemon=True).start()
         self._thread.start()
 
-    def stop(self, timeout_s: float = 2.0) -> None:
-        """End the loop after its turn; one that an engine keeps waiting ends with the process."""
+    def announce_stop(self) -> None:
+        """The daemon is about to end: the state says so from now on."""
         self._stopping.set()
         self._wake.set()
+
+    def stop(self, timeout_s: float = 2.0) -> None:
+        """End the loop after its turn; one that an engine keeps waiting ends with the process."""
+        self.announce_stop()
         if self._thread.is_alive():
             self._thread.join(timeout_s)
 
@@ -124,6 +128,7 @@ class DreamController:
 
     def resume(self) -> None:
         """Go on after pause()."""
+        self._gaps.engine_begins()
         self._paused = self._playback.paused = False
         self._wake.set()
         self._playback.wake()
@@ -131,11 +136,6 @@ class DreamController:
     def next_theme(self) -> None:
         """Turn to another theme with the next keyframe."""
         self._prompts.skip(self._clock())
-
-    @property
-    def pending_job(self) -> KeyframeJob | None:
-        """The keyframe that the engine is working on, or has queued."""
-        return self._pending
 
     @property
     def connected(self) -> bool:
@@ -150,18 +150,28 @@ class DreamController:
             pending, self._pending = self._pending, None
             self._receive(pending, now)
             return True
-        if self._gaps.turn():
+        if self._gaps.collect():
             return True
-        if self._paused or self._trouble.waiting(now):
+        # Work for the engine comes before the pictures that it has made: it must never wait for us.
+        if not self._paused and self._send(now):
+            return True
+        return self._gaps.check()
+
+    def _send(self, now: float) -> bool:
+        """Give the engine work: a keyframe before in-betweens."""
+        if not self._trouble.waiting(now):
+            if not self._connected:
+                return self._connect(now)
+            if not self._engine.reachable:
+                self._connected = False
+                return True
+            if self._pending is None and self._has_room():
+                return self._send_for_next(now)
+        try:
+            return self._connected and self._gaps.send()
+        except EngineError as error:
+            self._lose(error, now)
             return False
-        if not self._connected:
-            return self._connect(now)
-        if not self._engine.reachable:
-            self._connected = False
-            return True
-        if self._pending is None and self._has_room():
-            return self._send_for_next(now)
-        return False
 
     @property
     def state(self) -> State:
@@ -227,10 +237,13 @@ class DreamController:
             return False
         log.info("dreaming on %s %s at %s with %s", facts.kind, facts.version, facts.url, facts.checkpoint)
         self._connected = True
+        self._gaps.engine_begins()
         self._playback.engine_away = False
         return True
 
     def _send_for_next(self, now: float) -> bool:
+        if not self._gaps.busy:
+            self._gaps.engine_begins()
         previous = self._previous if self._bad_in_a_row < _FRESH_AFTER else None
         try:
             self._pending = self._generator.request(self._prompts.current(now, self._wall()), previous)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import deque
 from collections.abc import Sequence
@@ -39,7 +40,7 @@ class Frame:
 @dataclass
 class _Slot:
     duration_s: float
-    deadline: float
+    deadline: float = math.inf
     frame: Frame | None = None
     abandoned: bool = False
 
@@ -62,13 +63,21 @@ class FrameBuffer:
         self._skipped = 0
         self._lock = threading.Lock()
 
-    def reserve(self, durations_s: Sequence[float], deadline: float) -> range:
-        """Open places at the end; ``deadline`` (monotonic seconds) is when to stop waiting for them."""
+    def reserve(self, durations_s: Sequence[float]) -> range:
+        """Open places at the end, to be filled or abandoned."""
         with self._lock:
             start = self._first + len(self._slots)
-            self._slots.extend(_Slot(duration_s, deadline) for duration_s in durations_s)
+            self._slots.extend(_Slot(duration_s) for duration_s in durations_s)
             self._promised_s += sum(durations_s)
             return range(start, start + len(durations_s))
+
+    def expect(self, positions: Sequence[int], deadline: float) -> None:
+        """Say when (monotonic seconds) to stop waiting for these places."""
+        with self._lock:
+            for position in positions:
+                slot = self._slot(position)
+                if slot is not None:
+                    slot.deadline = deadline
 
     def put(self, position: int, frame: Frame) -> bool:
         """Fill a place. False if it has been skipped already, or if the byte bound is reached."""

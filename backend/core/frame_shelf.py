@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backend.core.frame_buffer import Frame, FrameKind
+from backend.core.replay import KeptFrame
 from backend.errors import PictureRejected, StorageError
 from backend.utils.file_ops import link_atomic, sweep_temporaries, write_atomic
 from backend.utils.picture_check import PictureFacts, inspect_picture, to_png
@@ -48,6 +49,7 @@ class _File:
     path: Path
     bytes: int
     shown_at: float
+    duration_s: float
 
 
 class FrameShelf:
@@ -75,6 +77,8 @@ class FrameShelf:
         self._bytes = 0
         self._sequence = 0
         self._pinned: frozenset[Path] = frozenset()
+        self.stuck: str | None = None
+        """Why old frames cannot be deleted, where that is so."""
 
     def open(self) -> ShownFrame | None:
         """Take over what an earlier run left: its frames, its numbering, a whole current frame.
@@ -96,7 +100,7 @@ class FrameShelf:
                 if size == 0:  # a power cut after the rename
                     path.unlink()
                     continue
-                self._remember(_File(sequence, path, size, now))
+                self._remember(_File(sequence, path, size, now, duration_s=0.0))
         except OSError as error:
             raise StorageError(self.frames_folder, error) from error
         self._sequence = max((sequence for sequence, _ in found), default=0)
@@ -118,8 +122,12 @@ class FrameShelf:
             write_atomic(path, frame.data)
         return self._shown(path, frame, frame.data)
 
-    def show_again(self, path: Path) -> tuple[ShownFrame, bytes]:
+    def show_again(self, path: Path, duration_s: float) -> tuple[ShownFrame, bytes]:
         """Show a kept frame once more, under a new sequence number; it takes no further space.
+
+        Args:
+            path: A file of ``kept()``.
+            duration_s: How long it is to be shown this time.
 
         Returns:
             The shown frame, and its picture.
@@ -135,12 +143,15 @@ class FrameShelf:
         facts = inspect_picture(data, max_pixels=self._max_pixels)
         again = self._next_path(path.suffix)
         link_atomic(path, again)
-        frame = Frame(data, facts, FrameKind.REPLAY, theme="", duration_s=0.0)
+        frame = Frame(data, facts, FrameKind.REPLAY, theme="", duration_s=duration_s)
         return self._shown(again, frame, data), data
 
-    def kept(self, first: int = 0) -> tuple[Path, ...]:
-        """The files of the kept frames from sequence number ``first`` on, oldest first."""
-        return tuple(file.path for file in self._files if file.sequence >= first)
+    def kept(self, first: int = 0) -> tuple[KeptFrame, ...]:
+        """The kept frames from sequence number ``first`` on, oldest first.
+
+        How long a frame of an earlier run was shown is not known; it says 0.
+        """
+        return tuple(KeptFrame(file.path, file.duration_s) for file in self._files if file.sequence >= first)
 
     def pin(self, paths: tuple[Path, ...]) -> None:
         """Keep these, however old, until other ones are pinned (for replay)."""
@@ -185,28 +196,29 @@ class FrameShelf:
         return self._bytes
 
     def _make_room(self) -> bool:
-        """The disk is full: give up the oldest eighth of our frames, but never the newest.
+        """The disk is full: give up the oldest eighth of our frames, but none that is needed.
 
         So many at once, because the status and the embedded engine need space on the same disk.
         """
-        spare = min(len(self._files) - 1, len(self._files) // 8 + 1)
-        for _ in range(spare):
-            file = self._files.popleft()
+        loose = [file for file in list(self._files)[:-1] if file.path not in self._pinned]
+        spare = loose[: len(loose) // 8 + 1]
+        for file in spare:
+            self._files.remove(file)
             self._bytes -= file.bytes
             with contextlib.suppress(OSError):
                 file.path.unlink()
-        if spare > 0:
-            log.warning("the disk is full: the oldest %d of the kept frames were deleted", spare)
-        return spare > 0
+        if spare:
+            log.warning("the disk is full: the oldest %d of the kept frames were deleted", len(spare))
+        return bool(spare)
 
     def _shown(self, path: Path, frame: Frame, data: bytes) -> ShownFrame:
         now = self._clock()
         self._sequence += 1
-        self._remember(_File(self._sequence, path, len(data), now))
+        self._remember(_File(self._sequence, path, len(data), now, frame.duration_s))
         try:
             self._make_current(path, frame.facts, data)
         finally:
-            self.prune()  # also where the current one cannot be had: the others must not pile up
+            self._tidy()  # also where the current one cannot be had: the others must not pile up
         digest = hashlib.sha256(data).hexdigest()
         return ShownFrame(
             self._sequence,
@@ -219,6 +231,16 @@ class FrameShelf:
             frame.duration_s,
             now,
         )
+
+    def _tidy(self) -> None:
+        """Prune; a file that cannot be deleted is told of, but the frame that was shown counts."""
+        try:
+            self.prune()
+        except StorageError as error:
+            self.stuck = str(error)
+            log.warning("an old frame cannot be deleted: %s", error)
+        else:
+            self.stuck = None
 
     def _make_current(self, path: Path, facts: PictureFacts, data: bytes) -> None:
         """Old widgets open one name and expect a PNG; new ones follow the status."""

@@ -5,28 +5,33 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 from backend.core.frame_buffer import Frame, FrameBuffer, FrameKind
 from backend.core.generator import DreamGenerator, Keyframe
 from backend.core.pace import Pace
-from backend.errors import EngineError, LatentRejected, PictureRejected
+from backend.errors import EngineError, EngineUnreachable, LatentRejected, PictureRejected
 from backend.interpolation.hybrid_generator import HybridGenerator, Leg
+from backend.interpolation.latent_encoder import PicturesJob
 from backend.utils.picture_check import inspect_picture
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 log = logging.getLogger(__name__)
 
+# Legs at the engine at a time: one at work, one waiting. More would only stand before the next keyframe.
+_LEGS_AT_ENGINE = 2
+# A job ends by its own deadline; its places are given up a little later in any case.
+_GRACE_S = 30.0
 
-@dataclass(eq=False)  # a tensor inside: two are the same only if they are one
-class _LegOnItsWay:
+
+@dataclass(eq=False)  # latents have no equality to speak of
+class _Part:
+    """A leg of a gap and the places that its pictures will take."""
+
     leg: Leg
     places: range
     keyframe: Keyframe
     frame_s: float
+    job: PicturesJob | None = None
     retried: bool = False
 
 
@@ -34,7 +39,7 @@ class _LegOnItsWay:
 class _Intake:
     """The pictures of one leg that arrived, checked one a turn so that a keyframe never waits long."""
 
-    waiting: _LegOnItsWay
+    part: _Part
     pictures: deque[bytes]
     next: int = 0
 
@@ -46,7 +51,7 @@ class GapFiller:
         fps: Frames in a second of dream.
         gap_s: Seconds from keyframe to keyframe.
         max_pixels: Larger pictures are refused.
-        patience_s: How long after opening a place is given up at the latest.
+        job_timeout_s: How long the engine may take for a job.
         wake: Called, from any thread, when a leg has ended.
     """
 
@@ -60,7 +65,7 @@ class GapFiller:
         fps: float,
         gap_s: float,
         max_pixels: int,
-        patience_s: float,
+        job_timeout_s: float,
         clock: Callable[[], float],
         wake: Callable[[], None],
     ) -> None:
@@ -75,24 +80,23 @@ class GapFiller:
         self._pace = pace
         self._frame_s = 1.0 / fps
         self._max_pixels = max_pixels
-        self._patience_s = patience_s
+        self._job_timeout_s = job_timeout_s
         self._clock = clock
         self._wake = wake
-        self._legs: deque[_LegOnItsWay] = deque()
+        self._parts: deque[_Part] = deque()
         self._intake: deque[_Intake] = deque()
-
-    @property
-    def jobs(self) -> int:
-        """Legs that the engine has not delivered yet."""
-        return len(self._legs)
 
     @property
     def busy(self) -> bool:
         """Whether pictures are on their way or wait to be checked."""
-        return bool(self._legs or self._intake)
+        return bool(self._parts or self._intake)
+
+    def engine_begins(self) -> None:
+        """The engine is given work after a rest, a pause or an absence: its pace counts from now."""
+        self._pace.begin(self._clock())
 
     def open(self, previous: Keyframe | None, keyframe: Keyframe) -> None:
-        """Make room for the frames up to ``keyframe`` and send for those in between.
+        """Make room for the frames up to ``keyframe`` and lay out those in between.
 
         Raises:
             LatentRejected: If the keyframe's latent is no good; nothing of it is shown then.
@@ -100,86 +104,101 @@ class GapFiller:
         walks = self._generator.mode.walks
         steps = max(1, round(self.gap_s / self._frame_s)) if walks and previous is not None else 1
         # Without a walk the keyframe itself stands for the whole gap; the first of a walk only begins it.
-        duration_s = self._frame_s if walks and previous is None else self.gap_s / steps
-        legs = self._send(previous, keyframe, steps)
-        places = self._buffer.reserve([duration_s] * steps, self._clock() + self._patience_s)
+        frame_s = self._frame_s if walks and previous is None else self.gap_s / steps
+        legs = self._plan(previous, keyframe, steps)
+        places = self._buffer.reserve([frame_s] * steps)
         for leg in legs:
-            self._watch(_LegOnItsWay(leg, places[leg.first : leg.first + len(leg)], keyframe, duration_s))
+            self._parts.append(_Part(leg, places[leg.first : leg.first + len(leg)], keyframe, frame_s))
         if not legs:
             self._buffer.abandon(places[:-1])
-        self._put(places[-1], keyframe.picture, FrameKind.KEYFRAME, keyframe, duration_s)
+        self._put(places[-1], keyframe.picture, FrameKind.KEYFRAME, keyframe, frame_s)
         if not legs:
             self._pace.supplied(self._clock(), self._buffer.ready_s)
 
-    def turn(self) -> bool:
-        """Take in one picture, or the end of one leg; False if there is nothing to do now."""
+    def collect(self) -> bool:
+        """Take over the pictures of a leg that has ended; False if none has."""
+        ended = next((part for part in self._parts if part.job is not None and part.job.done()), None)
+        if ended is not None:
+            self._arrived(ended)
+        return ended is not None
+
+    def check(self) -> bool:
+        """Look at one of the pictures taken over and put it into its place; False if there is none."""
         if self._intake:
             self._check_one(self._intake[0])
             return True
-        for waiting in self._legs:
-            if waiting.leg.job.done():
-                self._legs.remove(waiting)
-                self._arrived(waiting)
-                return True
         return False
 
-    def abandon_all(self) -> None:
-        """Give up what has not arrived, for example because the engine is gone for good."""
-        for waiting in self._legs:
-            self._buffer.abandon(waiting.places)
-        self._legs.clear()
+    def send(self) -> bool:
+        """Send the next leg if the engine has few of them and the buffer has room; False if not.
 
-    def _send(self, previous: Keyframe | None, keyframe: Keyframe, steps: int) -> tuple[Leg, ...]:
+        Raises:
+            EngineUnreachable: If nobody answers; the leg waits.
+        """
+        unsent = next((part for part in self._parts if part.job is None), None)
+        at_engine = sum(part.job is not None for part in self._parts)
+        full = self._buffer.size_bytes > self._buffer.max_bytes / 2
+        if unsent is None or at_engine >= _LEGS_AT_ENGINE or full:
+            return False
+        try:
+            unsent.job = self._hybrid.send(unsent.leg)
+        except EngineUnreachable:
+            raise
+        except EngineError as error:
+            self.failed_jobs += 1
+            self._give_up(unsent, error)
+            return True
+        self._buffer.expect(unsent.places, self._clock() + self._job_timeout_s + _GRACE_S)
+        unsent.job.add_done_callback(self._wake)
+        return True
+
+    def _plan(self, previous: Keyframe | None, keyframe: Keyframe, steps: int) -> tuple[Leg, ...]:
         try:
             # Also where nothing is walked: it shows that the latent is finite, and is our copy of it.
             end = self._generator.latent(keyframe)
             if previous is None or steps < 2:
                 return ()
-            return self._walk(self._generator.latent(previous), end, steps, keyframe)
+            start = self._generator.latent(previous)
         except EngineError as error:
             self.failed_jobs += 1
-            log.warning("the in-betweens up to keyframe %d could not be sent for: %s", keyframe.number, error)
+            log.warning("no walk to keyframe %d: %s", keyframe.number, error)
             return ()
-
-    def _walk(self, start: Tensor, end: Tensor, steps: int, keyframe: Keyframe) -> tuple[Leg, ...]:
         try:
-            return self._hybrid.walk(start, end, steps, keyframe.prompt)
+            return self._hybrid.plan(start, end, steps, keyframe.prompt)
         except LatentRejected as error:  # the shapes differ: a model change in mid-dream
             log.warning("no walk to keyframe %d: %s", keyframe.number, error)
             return ()
 
-    def _watch(self, waiting: _LegOnItsWay) -> None:
-        self._legs.append(waiting)
-        waiting.leg.job.add_done_callback(self._wake)
-
-    def _arrived(self, waiting: _LegOnItsWay) -> None:
+    def _arrived(self, part: _Part) -> None:
+        assert part.job is not None  # noqa: S101 - for the type checker: the caller has looked
         try:
-            pictures = waiting.leg.job.pictures()
+            pictures = part.job.pictures()
         except EngineError as error:
             self.failed_jobs += 1
-            self._try_again(waiting, error)
+            self._fail(part, error)
             return
-        self._intake.append(_Intake(waiting, deque(pictures)))
+        self._parts.remove(part)
+        self._intake.append(_Intake(part, deque(pictures)))
 
-    def _try_again(self, waiting: _LegOnItsWay, error: EngineError) -> None:
-        try:
-            if waiting.retried:
-                raise error
-            self._generator.relieve(error)
-            again = self._hybrid.again(waiting.leg)
-        except EngineError as final:
-            log.warning("%d in-betweens are left out: %s", len(waiting.places), final)
-            self._buffer.abandon(waiting.places)
+    def _fail(self, part: _Part, error: EngineError) -> None:
+        """Send a leg once more, then do without it."""
+        if part.retried:
+            self._give_up(part, error)
             return
         self.retries += 1
-        self._watch(replace(waiting, leg=again, retried=True))
+        self._generator.relieve(error)
+        part.job, part.retried = None, True
+
+    def _give_up(self, part: _Part, error: EngineError) -> None:
+        log.warning("%d in-betweens are left out: %s", len(part.places), error)
+        self._parts.remove(part)
+        self._buffer.abandon(part.places)
 
     def _check_one(self, intake: _Intake) -> None:
-        waiting = intake.waiting
-        place = waiting.places[intake.next]
+        part, data = intake.part, intake.pictures.popleft()
+        place = part.places[intake.next]
         intake.next += 1
-        data = intake.pictures.popleft()
-        if self._put(place, data, FrameKind.IN_BETWEEN, waiting.keyframe, waiting.frame_s):
+        if self._put(place, data, FrameKind.IN_BETWEEN, part.keyframe, part.frame_s):
             self.in_betweens += 1
         if not intake.pictures:
             self._intake.popleft()

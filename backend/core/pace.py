@@ -4,10 +4,15 @@ from __future__ import annotations
 
 # Each supply is planned to last this much longer than the usual time to the next, so that a late
 # one finds something left.
-_MARGIN = 1.3
+_MARGIN = 1.5
 # A change of speed takes about this long: a viewer feels a sudden one.
 _SMOOTHING_S = 1.5
-_NEWEST_WEIGHT = 0.3
+# How much the newest interval counts; more where it is far shorter than usual: a recovered engine.
+_WEIGHT = 0.3
+_RECOVERED_WEIGHT = 0.7
+_RECOVERED_SHARE = 0.5
+# One interval this many times the usual is an accident (a suspended machine, a long pause), not a pace.
+_LONGEST_SHARE = 4.0
 # A supply that is overdue stretches what is left over this share of the usual time.
 _OVERDUE_SHARE = 0.3
 _SLOWEST = 0.03
@@ -22,25 +27,23 @@ class Pace:
     """
 
     def __init__(self) -> None:
-        self._interval_s: float | None = None
-        self._last_supply: float | None = None
+        self.interval_s: float | None = None
+        """The usual time from supply to supply, as far as the engine was at work."""
+        self._supplies = 0
+        self._since: float | None = None
         self._planned = 1.0
         self._speed = 1.0
         self._last_reading: float | None = None
 
     def begin(self, now: float) -> None:
-        """The engine has begun to work: the time to the first supply counts as an interval."""
-        self._last_supply = now
+        """The engine begins to work after a rest, a pause or an absence: that time was not its own."""
+        self._since = now
 
     def supplied(self, now: float, ready_s: float) -> None:
         """Frames have arrived; ``ready_s`` can now be shown without waiting."""
-        if self._last_supply is not None:
-            interval_s = max(now - self._last_supply, 1e-3)
-            if self._interval_s is None:
-                self._interval_s = interval_s
-            else:
-                self._interval_s += _NEWEST_WEIGHT * (interval_s - self._interval_s)
-        self._last_supply = now
+        if self._since is not None:
+            self._learn(max(now - self._since, 1e-3))
+        self._since = now
         self._planned = self._plan(ready_s)
         if self._last_reading is None:  # nothing is moving yet: no change to smooth
             self._speed = self._planned
@@ -53,16 +56,21 @@ class Pace:
         self._speed += (target - self._speed) * min(1.0, elapsed / _SMOOTHING_S)
         return max(_SLOWEST, self._speed)
 
+    def _learn(self, interval_s: float) -> None:
+        self._supplies += 1
+        if self.interval_s is None or self._supplies == 2:  # the first one waited for the model to load
+            self.interval_s = interval_s
+            return
+        capped_s = min(interval_s, _LONGEST_SHARE * self.interval_s)
+        weight = _RECOVERED_WEIGHT if capped_s < _RECOVERED_SHARE * self.interval_s else _WEIGHT
+        self.interval_s += weight * (capped_s - self.interval_s)
+
     def _plan(self, ready_s: float) -> float:
-        if self._interval_s is None:
+        if self.interval_s is None:
             return 1.0
-        return min(1.0, ready_s / (_MARGIN * self._interval_s))
+        return min(1.0, ready_s / (_MARGIN * self.interval_s))
 
     def _overdue_limit(self, now: float, ready_s: float) -> float:
-        if (
-            self._interval_s is None
-            or self._last_supply is None
-            or now - self._last_supply <= self._interval_s
-        ):
+        if self.interval_s is None or self._since is None or now - self._since <= self.interval_s:
             return 1.0
-        return min(1.0, ready_s / (_OVERDUE_SHARE * self._interval_s))
+        return min(1.0, ready_s / (_OVERDUE_SHARE * self.interval_s))

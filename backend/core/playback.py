@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 _IDLE_S = 0.25
 # A working engine that delivers nothing for this long is treated as away: the display moves on.
 _STARVED_S = 8.0
+_STARVED_INTERVALS = 2.0
 _BRIDGE_S = 1.2
 _RATE_FRAMES = 31
 _SILENT_FRAMES = 5
@@ -39,6 +40,7 @@ class Playback:
 
     Args:
         fps: Frames per second at a pace of 1.
+        replay_s: How long a kept frame is shown again at the least; None for one frame's time.
         limit: Show no more frames than this; None for no limit.
         clock: Monotonic seconds.
 
@@ -54,6 +56,7 @@ class Playback:
         pace: Pace,
         *,
         fps: float,
+        replay_s: float | None = None,
         limit: int | None = None,
         clock: Callable[[], float],
     ) -> None:
@@ -69,10 +72,13 @@ class Playback:
         self._shelf = shelf
         self._pace = pace
         self._frame_s = 1.0 / fps
+        self._replay_s = replay_s or self._frame_s
         self._limit = limit
         self._clock = clock
-        self._due = clock()
+        self._last_tick = clock()
         self._last_fresh = clock()
+        self._left_s = 0.0  # of the picture on display, in seconds of dream
+        self._length_s = 0.0  # of that picture
         self._shown_at: deque[float] = deque(maxlen=_RATE_FRAMES)
         self._replay: Replay | None = None
         self._replay_from = 0  # neither the title nor the fade from it is part of the dream
@@ -127,23 +133,44 @@ class Playback:
             log.warning("the last frame of the earlier run cannot be read: %s", error)
 
     def tick(self, now: float) -> float:
-        """Show what is due; returns the seconds until there is something to do again."""
+        """Show what is due; returns the seconds until there is something to do again.
+
+        What is left of a picture is counted in seconds of dream, so that a change of pace holds at
+        once, for a still of many seconds too.
+        """
+        elapsed_s, self._last_tick = max(0.0, now - self._last_tick), now
         if self.paused or self.frames_shown == self._limit:
             self._last_fresh = now
             return _IDLE_S
-        if now < self._due:
-            return self._due - now
-        frame = self._next_frame(now)
-        if frame is not None:
-            self._show(frame)
-            self._leave_replay(frame)
-        elif not self._replay_one(now):
+        self.speed = 1.0 if self.replaying else self._pace.speed(now, self._buffer.ready_s)
+        self._left_s -= elapsed_s * self.speed
+        if self._left_s > 0.0 and not self._is_starved(now):
+            return min(self._left_s / self.speed, _IDLE_S)
+        shown_s = self._advance(now)
+        if shown_s is None:
+            self._left_s = 0.0
             return _IDLE_S
-        self.speed = self._pace.speed(now, self._buffer.ready_s) if frame is not None else 1.0
-        seconds = (frame.duration_s if frame is not None else self._frame_s) / self.speed
-        # Late by more than a frame (a suspend, a stall): go on from now, without a burst.
-        self._due = (self._due if now - self._due < seconds else now) + seconds
-        return max(0.0, self._due - self._clock())
+        # Late by less than a frame, the next comes that much sooner; by more (a suspend), without a burst.
+        self._left_s = (self._left_s if -self._left_s < shown_s else 0.0) + shown_s
+        self._length_s = shown_s
+        return max(0.0, min(self._left_s / self.speed, _IDLE_S))
+
+    def _advance(self, now: float) -> float | None:
+        """Show the next picture and say how long it lasts; None if there is none."""
+        frame = self._next_frame(now)
+        if frame is None:
+            return self._replay_one(now)
+        self._show(frame)
+        self._leave_replay(frame)
+        return frame.duration_s
+
+    def _is_starved(self, now: float) -> bool:
+        """Whether it is time to move on without the engine, though the picture may not be at its end."""
+        if self._buffer.ready_s > 0.0 or self.replaying:
+            return False
+        usual_s = _STARVED_INTERVALS * max(self._pace.interval_s or 0.0, self._length_s)
+        patience_s = self._length_s if self.engine_away else max(_STARVED_S, usual_s)
+        return now - self._last_fresh >= patience_s
 
     def _next_frame(self, now: float) -> Frame | None:
         bridging = next(self._bridge, None)
@@ -176,24 +203,25 @@ class Playback:
             self._refused(error)
         self.on_shown()
 
-    def _replay_one(self, now: float) -> bool:
-        """Show a kept frame if no new one is to be had; False if there is none to move to."""
-        if not self.engine_away and now - self._last_fresh < _STARVED_S:
-            return False
+    def _replay_one(self, now: float) -> float | None:
+        """Show a kept frame if no new one is to be had; None if there is none to move to."""
+        if not (self.replaying or self._is_starved(now)):
+            return None
         replay = self._replay or Replay(self._shelf.kept(self._replay_from))
-        path = replay.next()
-        if path is None:
+        kept = replay.next()
+        if kept is None:
             self._replay = None
-            return False
+            return None
         if self._replay is None:
             self._replay = replay
             self._shelf.pin(replay.paths)
-        self._show_kept(replay, path)
-        return True
+        length_s = max(kept.duration_s, self._replay_s)
+        self._show_kept(replay, kept.path, length_s)
+        return length_s
 
-    def _show_kept(self, replay: Replay, path: Path) -> None:
+    def _show_kept(self, replay: Replay, path: Path, length_s: float) -> None:
         try:
-            self.newest, self._apart = self._shelf.show_again(path)
+            self.newest, self._apart = self._shelf.show_again(path, length_s)
             self._count()
         except PictureRejected as error:
             log.warning("a kept frame is left out: %s: %s", path.name, error)
@@ -212,7 +240,7 @@ class Playback:
     def _count(self) -> None:
         self._shown_at.append(self._clock())
         self.frames_shown += 1
-        self.storage_error = None
+        self.storage_error = self._shelf.stuck
         if self.frames_shown == self._limit:
             self.on_limit()
 

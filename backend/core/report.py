@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from backend.core.controller import DreamController
 from backend.core.engine import Engine
@@ -22,6 +22,7 @@ from backend.utils.status_schema import (
     FrameStatus,
     PromptsStatus,
     ReasonCode,
+    State,
     StatusBody,
     StorageStatus,
     utc_text,
@@ -57,7 +58,7 @@ class Report:
         return StatusBody(
             state=self.controller.state,
             reason=self.controller.reason,
-            frame=self._frame(self.playback.newest),
+            frame=frame_status(self.playback.newest, self.shelf, self.wall(), self.clock()),
             engine=self._engine(),
             dream=self._dream(),
             display=self._display(),
@@ -72,24 +73,6 @@ class Report:
                 problems=tuple(str(problem) for problem in self.controller.prompt_problems),
             ),
             note=self.note,
-        )
-
-    def _frame(self, shown: ShownFrame | None) -> FrameStatus | None:
-        if shown is None:
-            return None
-        age = self.clock() - shown.shown_at
-        return FrameStatus(
-            sequence=shown.sequence,
-            file=shown.path.relative_to(self.shelf.output).as_posix(),
-            sha256=shown.sha256,
-            bytes=shown.bytes,
-            width=shown.facts.width,
-            height=shown.facts.height,
-            format=shown.facts.format,
-            kind=shown.kind.value,
-            theme=shown.theme,
-            shown_at=utc_text(datetime.fromtimestamp(self.wall().timestamp() - age, UTC)),
-            duration_s=shown.duration_s,
         )
 
     def _engine(self) -> EngineStatus:
@@ -147,3 +130,37 @@ class Report:
             skipped=self.buffer.skipped,
             frames_shown=self.playback.frames_shown,
         )
+
+
+def first_body(playback: Playback, shelf: FrameShelf) -> StatusBody:
+    """The status before an engine is chosen: what is on display, and no more."""
+    frame = frame_status(playback.newest, shelf, datetime.now(UTC), time.monotonic())
+    return StatusBody(state=State.STARTING, frame=frame)
+
+
+def frame_status(
+    shown: ShownFrame | None, shelf: FrameShelf, wall: datetime, now: float
+) -> FrameStatus | None:
+    """The frame on display, as the status tells it.
+
+    Args:
+        shown: The frame.
+        shelf: Where its file is.
+        wall: Now, with a zone.
+        now: Now, on the clock of ``shown_at``.
+    """
+    if shown is None:
+        return None
+    return FrameStatus(
+        sequence=shown.sequence,
+        file=shown.path.relative_to(shelf.output).as_posix(),
+        sha256=shown.sha256,
+        bytes=shown.bytes,
+        width=shown.facts.width,
+        height=shown.facts.height,
+        format=shown.facts.format,
+        kind=shown.kind.value,
+        theme=shown.theme,
+        shown_at=utc_text(wall - timedelta(seconds=now - shown.shown_at)),
+        duration_s=shown.duration_s,
+    )

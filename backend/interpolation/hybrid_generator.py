@@ -1,4 +1,4 @@
-"""Two keyframes -> the frames between them, in as few engine jobs as memory allows."""
+"""**HybridGenerator**: two keyframes -> the frames between them, in as few engine jobs as memory allows."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ class Leg:
 
     Attributes:
         first: 0-based place of its first in-between in the gap.
-        latents: Shape ``[N, C, h, w]``; kept until the leg has arrived, to send it again if need be.
-        job: The pictures to come, in order.
+        t: Where on the walk its in-betweens lie, 0 to 1, shape ``[N]``.
     """
 
     first: int
-    latents: Tensor
+    t: Tensor
+    start: Tensor
+    end: Tensor
     prompt: Prompt
-    job: PicturesJob
 
     def __len__(self) -> int:
-        return len(self.latents)
+        return len(self.t)
 
 
 class HybridGenerator:
@@ -45,8 +45,8 @@ class HybridGenerator:
         self._encoder = encoder
         self._frames_per_job = frames_per_job
 
-    def walk(self, start: Tensor, end: Tensor, steps: int, prompt: Prompt) -> tuple[Leg, ...]:
-        """Queue the ``steps - 1`` in-betweens that lead from ``start`` to ``end``.
+    def plan(self, start: Tensor, end: Tensor, steps: int, prompt: Prompt) -> tuple[Leg, ...]:
+        """Lay out the ``steps - 1`` in-betweens that lead from ``start`` to ``end``; nothing is sent yet.
 
         Args:
             start: Latent of the older keyframe, shape ``[1, C, h, w]``.
@@ -59,30 +59,27 @@ class HybridGenerator:
 
         Raises:
             LatentRejected: If the two latents cannot be walked between.
-            EngineError: If the engine does not take a job.
         """
         import torch
 
-        if steps < 2:
-            return ()
-        try:
-            between = slerp(start, end, torch.arange(1, steps) / steps)[:, 0]
-        except ValueError as error:
-            raise LatentRejected(str(error)) from error
-        size = self._chunk(between)
+        if start.shape != end.shape:
+            raise LatentRejected(
+                f"no walk between latents of shape {tuple(start.shape)} and {tuple(end.shape)}"
+            )
+        t = torch.arange(1, max(steps, 1)) / steps
+        size = self._frames_per_job or max(1, _PIXELS_PER_JOB // _pixels(end))
         return tuple(
-            self._send(first, between[first : first + size], prompt) for first in range(0, steps - 1, size)
+            Leg(first, t[first : first + size], start, end, prompt) for first in range(0, len(t), size)
         )
 
-    def again(self, leg: Leg) -> Leg:
-        """Queue a leg once more after its job has failed."""
-        return self._send(leg.first, leg.latents, leg.prompt)
+    def send(self, leg: Leg) -> PicturesJob:
+        """Queue one leg at the engine; may be done again after its job has failed.
 
-    def _send(self, first: int, latents: Tensor, prompt: Prompt) -> Leg:
-        return Leg(first, latents, prompt, self._encoder.decode(latents, prompt))
+        Raises:
+            EngineError: If the engine does not take it.
+        """
+        return self._encoder.decode(slerp(leg.start, leg.end, leg.t)[:, 0], leg.prompt)
 
-    def _chunk(self, between: Tensor) -> int:
-        if self._frames_per_job is not None:
-            return self._frames_per_job
-        pixels = between.shape[-1] * between.shape[-2] * _PIXELS_PER_CELL
-        return max(1, _PIXELS_PER_JOB // pixels)
+
+def _pixels(latent: Tensor) -> int:
+    return int(latent.shape[-1]) * int(latent.shape[-2]) * _PIXELS_PER_CELL

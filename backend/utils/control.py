@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 
 Handler = Callable[[dict[str, Any]], dict[str, Any]]
 
+SOCKET_NAME = "control.sock"
+"""In the status folder."""
 MAX_REQUEST_BYTES = 64_000
 MAX_ANSWER_BYTES = 4_000_000
 MAX_CLIENTS = 8

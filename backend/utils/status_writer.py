@@ -33,7 +33,8 @@ class StatusWriter:
 
     Args:
         path: The status file.
-        snapshot: What the controller knows now. Called under this writer's lock: it must not publish.
+        snapshot: What is known now; may be exchanged later, by assignment. Called under this writer's
+            lock: it must not publish.
         clock: Monotonic seconds.
         wall: The time that is written into the file.
     """
@@ -50,7 +51,7 @@ class StatusWriter:
         self.boot_id = uuid.uuid4().hex
         self.failures = 0
         self.last_error: str | None = None
-        self._snapshot = snapshot
+        self.snapshot = snapshot
         self._clock = clock
         self._wall = wall
         self._started = clock()
@@ -63,12 +64,12 @@ class StatusWriter:
     def latest(self) -> Status:
         """The newest status, also where the disk refused it; made on the spot if there is none yet."""
         with self._lock:
-            return self._latest or self._compose(self._snapshot())
+            return self._latest or self._compose(self.snapshot())
 
     def publish(self) -> None:
         """Write the status as it is now."""
         with self._lock:
-            body = self._snapshot()
+            body = self.snapshot()
             status = self._compose(body)
             self._published = self._clock()
             try:

@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import subprocess
+import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -66,3 +69,22 @@ def test_without_a_daemon_it_is_exit_69(folder: Path, capsys: pytest.CaptureFixt
 def test_settings_that_cannot_be_used_are_exit_78(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DREAMLOOP_DREAM__DENOISE", "7")
     assert run("pause") == 78
+
+
+def test_stop_waits_until_the_daemon_is_gone(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    daemon = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+
+    def end(request: dict[str, Any]) -> dict[str, Any]:
+        threading.Timer(0.3, daemon.kill).start()
+        threading.Thread(target=daemon.wait, daemon=True).start()
+        return {"ok": True, "state": "stopping", "pid": daemon.pid}
+
+    server = ControlServer(folder / "control.sock", end)
+    server.start()
+    try:
+        assert run("stop") == 0
+        assert daemon.poll() is not None
+        assert "has ended" in capsys.readouterr().out
+    finally:
+        server.stop()
+        daemon.kill()

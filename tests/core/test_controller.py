@@ -78,7 +78,9 @@ class Dream:
         return "".join("w" if is_walk(sent) else "k" for sent in self.engine.open_jobs)
 
 
-def dream(folder: Path, mode: str = "hybrid", buffer_s: float = 3.0) -> Dream:
+def dream(
+    folder: Path, mode: str = "hybrid", buffer_s: float = 3.0, frames_per_job: int | None = None
+) -> Dream:
     themes = folder / "prompts"
     themes.mkdir()
     for name in ("sea", "sky"):
@@ -91,13 +93,13 @@ def dream(folder: Path, mode: str = "hybrid", buffer_s: float = 3.0) -> Dream:
     generator = DreamGenerator(engine, mode=mode, denoise=0.45, size=(64, 40), max_pixels=10_000, rng=rng)
     gaps = GapFiller(
         generator,
-        HybridGenerator(LatentEncoder(engine)),
+        HybridGenerator(LatentEncoder(engine), frames_per_job),
         buffer,
         pace,
         fps=FPS,
         gap_s=GAP_S,
         max_pixels=10_000,
-        patience_s=1000.0,
+        job_timeout_s=300.0,
         clock=clock,
         wake=wake.set,
     )
@@ -338,7 +340,7 @@ def test_pause_sends_for_nothing_and_holds_the_picture_until_resume(hybrid: Drea
     assert hybrid.controller.state is State.PAUSED
     hybrid.controller.resume()
     hybrid.settle()
-    assert hybrid.waiting_jobs == "k"
+    assert hybrid.waiting_jobs == "kw"
 
 
 def test_next_turns_to_another_theme_with_the_next_keyframe(hybrid: Dream) -> None:
@@ -436,3 +438,35 @@ def test_a_walk_that_ends_before_an_earlier_one_is_taken_in(hybrid: Dream) -> No
     hybrid.settle()
     assert hybrid.gaps.in_betweens == 2 * IN_BETWEENS
     assert not hybrid.gaps.busy
+
+
+def test_small_jobs_go_to_the_engine_two_at_a_time_and_all_arrive_in_order(tmp_path: Path) -> None:
+    looped = dream(tmp_path, buffer_s=1.5, frames_per_job=2)
+    looped.settle()
+    looped.finish_next()
+    looped.finish_next()
+    arrived = 0
+    while looped.engine.open_jobs:
+        assert looped.waiting_jobs.count("w") <= 2
+        looped.finish_next()
+        while looped.buffer.take(looped.clock.now) is not None:
+            arrived += 1
+        if arrived >= 3 * (IN_BETWEENS + 1):
+            break
+    walks = [sent for sent in looped.engine.sent if is_walk(sent)]
+    assert [walk.count for walk in walks[:5]] == [2, 2, 2, 2, 1]
+    assert looped.gaps.in_betweens >= 2 * IN_BETWEENS
+    assert looped.buffer.skipped == 0
+
+
+def test_in_betweens_that_could_not_be_sent_are_sent_when_the_engine_is_back(hybrid: Dream) -> None:
+    hybrid.settle()
+    hybrid.finish_next()
+    hybrid.engine.finish_next()
+    hybrid.engine.refuse = EngineUnreachable("http://127.0.0.1:8188", "connection refused")
+    hybrid.settle()
+    assert not any(is_walk(sent) for sent in hybrid.engine.sent)
+    hybrid.engine.refuse = None
+    hybrid.wait(31.0)
+    assert [is_walk(sent) for sent in hybrid.engine.open_jobs].count(True) == 1
+    assert hybrid.gaps.failed_jobs == 0

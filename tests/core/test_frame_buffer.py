@@ -21,7 +21,7 @@ def taken(buffer: FrameBuffer, now: float = 0.0) -> list[str]:
 
 def test_frames_leave_in_order_whatever_the_order_of_their_arrival() -> None:
     buffer = FrameBuffer(1000)
-    places = buffer.reserve([0.1] * 3, deadline=10.0)
+    places = buffer.reserve([0.1] * 3)
     for index in (2, 0, 1):
         buffer.put(places[index], frame(str(index)))
     assert taken(buffer) == ["0", "1", "2"]
@@ -29,7 +29,8 @@ def test_frames_leave_in_order_whatever_the_order_of_their_arrival() -> None:
 
 def test_a_missing_frame_holds_the_next_ones_only_until_its_deadline() -> None:
     buffer = FrameBuffer(1000)
-    places = buffer.reserve([0.1] * 3, deadline=10.0)
+    places = buffer.reserve([0.1] * 3)
+    buffer.expect(places, deadline=10.0)
     buffer.put(places[0], frame("0"))
     buffer.put(places[2], frame("2"))
     assert taken(buffer, now=9.9) == ["0"]
@@ -39,7 +40,7 @@ def test_a_missing_frame_holds_the_next_ones_only_until_its_deadline() -> None:
 
 def test_an_abandoned_place_is_passed_over_at_once() -> None:
     buffer = FrameBuffer(1000)
-    places = buffer.reserve([0.1] * 3, deadline=10.0)
+    places = buffer.reserve([0.1] * 3)
     buffer.put(places[2], frame("2"))
     buffer.abandon(places[:2])
     assert taken(buffer) == ["2"]
@@ -48,7 +49,8 @@ def test_an_abandoned_place_is_passed_over_at_once() -> None:
 
 def test_a_frame_that_comes_after_its_place_was_passed_is_refused() -> None:
     buffer = FrameBuffer(1000)
-    places = buffer.reserve([0.1, 0.1], deadline=1.0)
+    places = buffer.reserve([0.1, 0.1])
+    buffer.expect(places, deadline=1.0)
     assert taken(buffer, now=2.0) == []
     assert not buffer.put(places[0], frame("late"))
     assert taken(buffer, now=3.0) == []
@@ -56,7 +58,7 @@ def test_a_frame_that_comes_after_its_place_was_passed_is_refused() -> None:
 
 def test_ready_counts_only_what_can_be_shown_without_waiting() -> None:
     buffer = FrameBuffer(1000)
-    places = buffer.reserve([0.1] * 4, deadline=10.0)
+    places = buffer.reserve([0.1] * 4)
     buffer.put(places[0], frame("0"))
     buffer.put(places[3], frame("3"))
     assert buffer.ready_s == pytest.approx(0.1)
@@ -69,7 +71,7 @@ def test_ready_counts_only_what_can_be_shown_without_waiting() -> None:
 
 def test_an_empty_buffer_has_exactly_no_seconds() -> None:
     buffer = FrameBuffer(1000)
-    for place in buffer.reserve([0.1] * 7, deadline=10.0):
+    for place in buffer.reserve([0.1] * 7):
         buffer.put(place, frame("x"))
     assert len(taken(buffer)) == 7
     assert (buffer.ready_s, buffer.promised_s, buffer.size_bytes) == (0.0, 0.0, 0)
@@ -77,7 +79,7 @@ def test_an_empty_buffer_has_exactly_no_seconds() -> None:
 
 def test_the_bytes_are_bounded_and_a_frame_too_many_is_passed_over() -> None:
     buffer = FrameBuffer(max_bytes=5)
-    places = buffer.reserve([0.1] * 3, deadline=10.0)
+    places = buffer.reserve([0.1] * 3)
     assert buffer.put(places[0], frame("abc"))
     assert not buffer.put(places[1], frame("def"))
     assert buffer.put(places[2], frame("gh"))
@@ -87,7 +89,7 @@ def test_the_bytes_are_bounded_and_a_frame_too_many_is_passed_over() -> None:
 
 def test_a_place_takes_one_frame_only() -> None:
     buffer = FrameBuffer(1000)
-    (place,) = buffer.reserve([0.1], deadline=10.0)
+    (place,) = buffer.reserve([0.1])
     assert buffer.put(place, frame("first"))
     assert not buffer.put(place, frame("second"))
     assert taken(buffer) == ["first"]

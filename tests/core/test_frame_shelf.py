@@ -118,7 +118,7 @@ def test_showing_a_frame_again_gives_it_a_new_number_and_takes_no_space(
 ) -> None:
     first = shelf.show(frame(1))
     os.utime(first.path, (1, 1))
-    again, data = shelf.show_again(first.path)
+    again, data = shelf.show_again(first.path, 0.1)
     assert again.sequence == 2
     assert again.kind is FrameKind.REPLAY
     assert data == picture(1)
@@ -131,7 +131,7 @@ def test_a_broken_kept_frame_is_refused(shelf: FrameShelf) -> None:
     first.path.unlink()
     first.path.write_bytes(b"not a picture")
     with pytest.raises(PictureRejected):
-        shelf.show_again(first.path)
+        shelf.show_again(first.path, 0.1)
 
 
 def test_after_a_crash_the_newest_whole_frame_is_current(tmp_path: Path, clock: Clock) -> None:

@@ -48,6 +48,37 @@ def test_a_slower_engine_stretches_time_evenly_and_never_freezes(seconds_per_gap
     assert max(steps) < 1.3 / FPS / share
 
 
+@pytest.mark.parametrize("absence_s", [60.0, 600.0, 36_000.0])
+def test_a_long_pause_or_absence_does_not_slow_the_dream_afterwards(absence_s: float) -> None:
+    pace, now = Pace(), 0.0
+    pace.begin(now)
+    for _ in range(5):
+        now += 1.0
+        pace.supplied(now, 8.0)
+        assert pace.speed(now, 8.0) > 0.95
+    now += absence_s
+    pace.begin(now)
+    pace.supplied(now + 1.0, 4.0)
+    assert pace.speed(now + 2.0, 4.0) > 0.95
+
+
+def test_a_suspended_machine_is_an_accident_and_not_a_pace() -> None:
+    pace, now = Pace(), 0.0
+    pace.begin(now)
+    for interval_s in [1.0, 1.0, 1.0, 8 * 3600.0, 1.0, 1.0, 1.0]:
+        now += interval_s
+        pace.supplied(now, 6.0)
+    assert pace.speed(now + 5.0, 6.0) > 0.95
+
+
+def test_the_first_supply_waited_for_the_model_and_counts_only_until_the_second() -> None:
+    pace = Pace()
+    pace.begin(0.0)
+    pace.supplied(60.0, 4.0)
+    pace.supplied(62.0, 6.0)
+    assert pace.interval_s == pytest.approx(2.0)
+
+
 def test_an_overdue_supply_slows_the_dream_down_instead_of_stopping_it() -> None:
     pace = Pace()
     pace.begin(0.0)

@@ -16,6 +16,7 @@ from backend.utils.picture_check import PictureFacts
 from tests.fakes.memory_engine import picture
 
 FRAME_S = 0.1
+STILL_S = 4.0
 FACTS = PictureFacts(64, 40, "png")
 
 
@@ -38,9 +39,14 @@ class Display:
     told: list[int] = field(default_factory=list)
 
     def dream(self, count: int, first_seed: int = 0) -> None:
-        for index, place in enumerate(self.buffer.reserve([FRAME_S] * count, deadline=1e9)):
+        for index, place in enumerate(self.buffer.reserve([FRAME_S] * count)):
             data = picture(first_seed + index)
             self.buffer.put(place, Frame(data, FACTS, FrameKind.IN_BETWEEN, "sea", FRAME_S))
+
+    def stills(self, count: int, first_seed: int = 0) -> None:
+        for index, place in enumerate(self.buffer.reserve([STILL_S] * count)):
+            data = picture(first_seed + index)
+            self.buffer.put(place, Frame(data, FACTS, FrameKind.KEYFRAME, "sea", STILL_S))
 
     def run(self, seconds: float) -> list[tuple[float, int]]:
         """Let time pass; returns (when, sequence) of what was shown."""
@@ -59,11 +65,11 @@ def display(tmp_path: Path) -> Display:
     return make(tmp_path)
 
 
-def make(folder: Path, limit: int | None = None) -> Display:
+def make(folder: Path, limit: int | None = None, replay_s: float | None = None) -> Display:
     clock, buffer, told = Clock(), FrameBuffer(10**8), []
     shelf = FrameShelf(folder, keep_s=60, budget_bytes=10**9, max_pixels=10_000, clock=clock)
     shelf.open()
-    playback = Playback(buffer, shelf, Pace(), fps=1 / FRAME_S, limit=limit, clock=clock)
+    playback = Playback(buffer, shelf, Pace(), fps=1 / FRAME_S, limit=limit, replay_s=replay_s, clock=clock)
     playback.on_shown = lambda: told.append(1)
     return Display(clock, buffer, shelf, playback, told)
 
@@ -121,7 +127,7 @@ def test_the_way_back_from_replay_is_a_fade_that_ends_in_the_dream(display: Disp
     display.run(3.0)
     assert not display.playback.replaying
     assert display.shelf.current_path.read_bytes() == picture(52)
-    kept = [path.read_bytes() for path in display.shelf.kept()]
+    kept = [frame.path.read_bytes() for frame in display.shelf.kept()]
     assert picture(50) in kept
     faded = kept[kept.index(picture(50)) - 1]
     assert faded not in [picture(seed) for seed in range(5)]
@@ -136,19 +142,19 @@ def test_the_title_and_the_fade_from_it_are_never_replayed(display: Display) -> 
     display.playback.engine_away = True
     shown = display.run(2.0)
     assert len(shown) > 15
-    replayed = {path.read_bytes() for path in display.shelf.kept(shown[0][1])}
+    replayed = {kept.path.read_bytes() for kept in display.shelf.kept(shown[0][1])}
     assert replayed == {picture(seed) for seed in range(3)}
 
 
 def test_a_kept_frame_that_is_broken_is_left_out_of_the_replay(display: Display) -> None:
     display.dream(5)
     display.run(1.0)
-    broken = display.shelf.kept()[2]
+    broken = display.shelf.kept()[2].path
     broken.unlink()
     broken.write_bytes(b"rubbish")
     display.playback.engine_away = True
     assert len(display.run(2.0)) > 15
-    assert broken not in display.shelf.kept()
+    assert broken not in [kept.path for kept in display.shelf.kept()]
 
 
 def test_a_full_disk_stops_neither_the_dream_nor_the_status(
@@ -179,7 +185,7 @@ def test_it_stops_exactly_at_the_number_of_frames_that_was_asked_for(tmp_path: P
 
 
 def test_a_long_frame_is_held_for_its_whole_time(display: Display) -> None:
-    for place in display.buffer.reserve([4.0, 4.0], deadline=1e9):
+    for place in display.buffer.reserve([4.0, 4.0]):
         display.buffer.put(place, Frame(picture(place), FACTS, FrameKind.KEYFRAME, "sea", 4.0))
     shown = display.run(6.0)
     assert [round(at - 100.0) for at, _ in shown] == [0, 4]
@@ -191,3 +197,45 @@ def test_the_measured_rate_falls_when_nothing_comes(display: Display) -> None:
     assert display.playback.shown_fps == pytest.approx(10.0, rel=0.1)
     display.clock.now += 10.0
     assert display.playback.shown_fps < 0.11
+
+
+def test_stills_are_shown_again_no_faster_than_they_were(tmp_path: Path) -> None:
+    display = make(tmp_path, replay_s=STILL_S)
+    display.stills(4)
+    display.run(17.0)
+    display.playback.engine_away = True
+    shown = display.run(40.0)
+    assert 9 <= len(shown) <= 11
+    assert display.playback.replaying
+
+
+def test_a_still_gives_way_when_the_engine_is_gone_though_time_was_stretched(tmp_path: Path) -> None:
+    display = make(tmp_path, replay_s=STILL_S)
+    display.playback._pace.begin(display.clock.now)
+    for index in range(4):
+        display.stills(1, first_seed=index)
+        display.playback._pace.supplied(display.clock.now, display.buffer.ready_s)
+        display.run(8.0)
+    display.playback.engine_away = True
+    shown = display.run(10.0)
+    assert shown
+    assert shown[0][0] - 100.0 < 40.0
+
+
+def test_an_engine_that_is_only_slow_is_waited_for_with_the_still_that_is_there(tmp_path: Path) -> None:
+    display = make(tmp_path, replay_s=STILL_S)
+    display.playback._pace.begin(display.clock.now)
+    for index in range(12):
+        display.run(9.0)
+        display.stills(1, first_seed=index)
+        display.playback._pace.supplied(display.clock.now, display.buffer.ready_s)
+    assert not display.playback.replaying
+    assert display.playback.frames_shown >= 10
+
+
+def test_new_frames_are_shown_soon_after_a_long_still(tmp_path: Path) -> None:
+    display = make(tmp_path)
+    display.stills(1)
+    display.run(6.0)
+    display.dream(5, first_seed=10)
+    assert len(display.run(1.0)) >= 5
