@@ -20,7 +20,7 @@ from backend.core.comfyui_http import AnswerLost, ComfyHttp, HttpLimits
 from backend.core.comfyui_server import ComfyServer
 from backend.core.comfyui_socket import SocketListener, SocketTimes
 from backend.core.hearing import Connection
-from backend.core.job_actions import Patience
+from backend.core.job_actions import Cancel, Patience
 from backend.core.job_tracker import JobTracker
 from backend.core.jobs import (
     Failed,
@@ -36,7 +36,7 @@ from backend.core.jobs import (
 from backend.core.settler import Settler, tell_ended
 from backend.core.switchboard import Switchboard
 from backend.core.wire import Wire
-from backend.errors import EngineError, EngineUnreachable
+from backend.errors import EngineAnswerError, EngineError, EngineUnreachable
 
 __all__ = [
     "ComfyUIClient",
@@ -248,9 +248,11 @@ class ComfyUIClient:
     def _take_back(self, prompt_id: str) -> None:
         try:
             self._server.take_back([prompt_id])
-        except EngineError:
+        except EngineAnswerError as error:
+            log.warning("%s stays on the server: %s", prompt_id, error)
+        except EngineUnreachable:
             with self._lock:
-                self._tracker.cancel_later(prompt_id)
+                self._tracker.cancel_failed(Cancel(prompt_id), self._clock())
                 self._lock.notify_all()
 
     def _was_reachable(self, reachable: bool) -> None:

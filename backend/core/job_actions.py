@@ -57,9 +57,13 @@ class PostAgain:
 
 @dataclass(frozen=True)
 class Cancel:
-    """Take a prompt of ours from the server; nobody waits for it any more."""
+    """Take a prompt of ours from the server; nobody waits for it any more.
+
+    ``tries`` counts those that a living server has left unanswered.
+    """
 
     prompt_id: str
+    tries: int = 0
 
 
 @dataclass(frozen=True)

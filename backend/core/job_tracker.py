@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from enum import Enum
 
 from backend.core.attempt import Attempt
+from backend.core.cancels import Cancels
 from backend.core.comfyui_answers import HistoryEntry, Outcome
 from backend.core.comfyui_messages import Event, Executing, ExecutionError, PictureArrived
 from backend.core.job_actions import Action, Cancel, Fetch, Forget, LookUp, Patience, PostAgain
 from backend.core.jobs import Failed, FailureKind, Finished, Graph, Interrupted, Job, JobEnd, Picture
 
-_MAX_CANCELS = 64
 # One call for so many keeps the cost small; fewer than this are left behind at the end.
 _FORGET_AT_ONCE = 16
 _MEMORY_WORDS = ("out of memory", "outofmemory", "not enough memory", "allocate")
@@ -53,7 +53,8 @@ class JobTracker:
         self._new_id = new_id
         self._patience = patience or Patience()
         self._jobs: OrderedDict[str, _Tracked] = OrderedDict()
-        self._cancels: deque[str] = deque(maxlen=_MAX_CANCELS)
+        self._cancels = Cancels(self._patience)
+        self._cancelled_last = False
         self._ended: list[tuple[Job, JobEnd]] = []
         self._to_forget: deque[str] = deque(maxlen=4 * _FORGET_AT_ONCE)
         self._speaker: str | None = None
@@ -93,17 +94,16 @@ class JobTracker:
         self._end(tracked, Interrupted(job.prompt_id))
         return job.prompt_id
 
-    def cancel_later(self, prompt_id: str) -> None:
-        """Remembers a prompt that could not be taken from the server."""
-        self._cancels.append(prompt_id)
+    def cancel_failed(self, cancel: Cancel, now: float) -> bool:
+        """A prompt could not be taken from the server, which did not answer; False if it is given up."""
+        return self._cancels.failed(cancel, now)
 
     def close(self) -> list[str]:
         """Ends everything; returns the prompts to take from the server."""
-        ids = [*self._cancels, *self._jobs]
+        ids = [*self._cancels.clear(), *self._jobs]
         for tracked in list(self._jobs.values()):
             end = Failed(tracked.job.prompt_id, FailureKind.CLOSED, "the client was closed")
             self._end(tracked, end)
-        self._cancels.clear()
         return ids
 
     def take_ended(self) -> list[tuple[Job, JobEnd]]:
@@ -142,14 +142,15 @@ class JobTracker:
     def next_action(self, now: float) -> Action | None:
         """What to do now; None where nothing is due."""
         self.expire(now)
-        if now < self._retry_at:
-            return None
-        if self._cancels:
-            return Cancel(self._cancels.popleft())
-        for tracked in self._jobs.values():
-            if self._due_at(tracked) <= now:
-                return self._action(tracked, now)
-        if len(self._to_forget) >= _FORGET_AT_ONCE:
+        waits = now < self._retry_at
+        due = None if waits else next((one for one in self._jobs.values() if self._due_at(one) <= now), None)
+        # In turns: neither may starve the other, however long its calls take to fail.
+        self._cancelled_last = self._cancels.due(now) and not (due and self._cancelled_last)
+        if self._cancelled_last:
+            return self._cancels.next()
+        if due is not None:
+            return self._action(due, now)
+        if len(self._to_forget) >= _FORGET_AT_ONCE and not waits:
             forget = Forget(tuple(self._to_forget))
             self._to_forget.clear()
             return forget
@@ -164,9 +165,9 @@ class JobTracker:
     def wake_at(self) -> float:
         """When next_action() should next be asked, by the same clock."""
         soonest = min((self._due_at(tracked) for tracked in self._jobs.values()), default=float("inf"))
-        at_once = self._cancels or len(self._to_forget) >= _FORGET_AT_ONCE
+        at_once = len(self._to_forget) >= _FORGET_AT_ONCE
         due = max(self._retry_at, float("-inf") if at_once else soonest)
-        return min([due, *(tracked.deadline_at for tracked in self._jobs.values())])
+        return min([due, self._cancels.due_at, *(tracked.deadline_at for tracked in self._jobs.values())])
 
     def _due_at(self, tracked: _Tracked) -> float:
         attempt, patience = tracked.attempt, self._patience
@@ -220,12 +221,13 @@ class JobTracker:
         else:
             end = Failed(prompt_id, FailureKind.UNREACHABLE, "the server did not answer until its deadline")
         self._end(tracked, end)
-        self._cancels.append(prompt_id)
+        self._cancels.add(prompt_id)
 
     def answer_came(self) -> None:
         """Any call was answered."""
         self.reachable = True
         self._retry_at, self._retry_s = float("-inf"), self._patience.retry_s
+        self._cancels.server_answered()
 
     def back_off(self, now: float) -> None:
         """A call of ours was not answered, or not in a way that makes sense: wait before the next."""

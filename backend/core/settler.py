@@ -135,12 +135,16 @@ class Settler:
         self._server.forget([action.instead_of])
 
     def _cancel(self, action: Cancel) -> None:
+        """Failing here must not make look-ups wait: its tries have a back-off of their own."""
         try:
             self._server.take_back([action.prompt_id])
-        except EngineError:
+        except EngineAnswerError as error:
+            log.warning("%s stays on the server: %s", action.prompt_id, error)
+        except EngineUnreachable as error:
             with self._lock:
-                self._tracker.cancel_later(action.prompt_id)
-            raise
+                again = self._tracker.cancel_failed(action, self._clock())
+            if not again:
+                log.warning("%s stays on the server: %s", action.prompt_id, error)
 
 
 def tell_ended(tracker: JobTracker, lock: threading.Condition) -> None:

@@ -262,6 +262,19 @@ def test_a_server_that_is_away_is_unreachable_at_once_and_found_when_it_comes(tm
         client.close()
 
 
+def test_a_proxy_that_lets_no_job_be_taken_back_costs_neither_the_next_job_nor_a_second_try(
+    client: ComfyUIClient, fake_comfy: FakeComfy
+) -> None:
+    fault = fake_comfy.fault("POST", "/queue", status=403)
+    fake_comfy.painter.hold()
+    failed(submit(client, deadline_s=0.2))
+    eventually(lambda: fault.hits == 1)
+    fake_comfy.mute()
+    fake_comfy.painter.release()
+    finished(submit(client))
+    assert fault.hits == 1
+
+
 class TestFaults:
     def test_f01_a_socket_that_says_nothing_costs_no_job(
         self, client: ComfyUIClient, fake_comfy: FakeComfy

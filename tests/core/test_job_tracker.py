@@ -448,13 +448,54 @@ def test_a_deadline_passed_on_a_server_that_is_away_says_so_and_the_cancel_waits
         if action is not None:
             play.tracker.reachable = False
             if isinstance(action, Cancel):
-                play.tracker.cancel_later(action.prompt_id)
-            play.tracker.back_off(play.now)
+                play.tracker.cancel_failed(action, play.now)
+            else:
+                play.tracker.back_off(play.now)
     end = play.end()
     assert isinstance(end, Failed)
     assert end.kind is FailureKind.UNREACHABLE
     assert play.now == pytest.approx(105.0), "on the second, whatever the back-off"
-    assert play.act() == Cancel("id-1")
+    assert isinstance(play.act(), Cancel)
+
+
+def test_a_cancel_that_is_never_answered_does_not_keep_other_jobs_from_being_looked_up() -> None:
+    play = Play()
+    play.tracker.cancel_failed(Cancel("older"), play.now)
+    asked_at, cancelled = [], 0
+    for _ in range(40):
+        action = play.act()
+        play.now += 2.0  # the time that an unanswered call takes
+        if isinstance(action, Cancel):
+            play.tracker.reachable = False
+            cancelled += play.tracker.cancel_failed(action, play.now)
+        else:
+            assert isinstance(action, LookUp)
+            asked_at.append(play.now)
+            play.tracker.answer_came()
+            play.tracker.looked_up("id-1", None, True, play.now)
+    assert all(later - earlier < 6.0 for earlier, later in itertools.pairwise(asked_at))
+    assert cancelled == 4, "then it is given up"
+
+
+def test_a_cancel_waits_for_a_server_that_is_away_however_long() -> None:
+    play = Play()
+    play.tracker.cancel(play.job)
+    play.tracker.cancel_failed(Cancel("id-1"), play.now)
+    for _ in range(100):
+        action = play.act()
+        assert isinstance(action, Cancel)
+        assert play.tracker.cancel_failed(action, play.now)
+    assert play.now - 100.0 > 300.0, "ever more slowly"
+    play.tracker.answer_came()
+    assert isinstance(play.act(), Cancel)
+    assert play.tracker.wake_at() == float("inf")
+
+
+def test_calls_about_jobs_that_fail_do_not_make_a_cancel_wait() -> None:
+    play = Play()
+    play.tracker.back_off(play.now)
+    play.tracker.cancel_failed(Cancel("older"), play.now - 1.0)
+    assert play.tracker.next_action(play.now) == Cancel("older", tries=1)
 
 
 def test_a_deadline_in_the_middle_of_a_post_counts_too() -> None:
@@ -520,7 +561,7 @@ def test_a_post_again_that_is_refused_is_a_failure() -> None:
 
 def test_closing_ends_everything_and_names_what_is_to_be_taken_back() -> None:
     play = Play()
-    play.tracker.cancel_later("older")
+    play.tracker.cancel_failed(Cancel("older"), play.now)
     assert play.tracker.close() == ["older", "id-1"]
     end = play.end()
     assert isinstance(end, Failed)
