@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import random
+import threading
 import time
 import uuid
 from collections.abc import Callable
@@ -61,7 +62,6 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 _SOCKET_WAIT_S = 1.0
-_CLOSE_S = 2.0
 
 
 class ComfyUIClient:
@@ -125,21 +125,31 @@ class ComfyUIClient:
         self._listener.start()
         self._settler.start()
 
-    def close(self) -> None:
-        """Takes our jobs from the server, ends them as Failed(CLOSED), and stops the threads."""
+    def close(self, timeout_s: float = 2.5) -> None:
+        """Ends our jobs as Failed(CLOSED), takes them from the server, and stops the threads.
+
+        ``timeout_s`` is for all of it: what a silent server keeps waiting then ends with the process.
+        """
         with self._lock:
             if self._closed:
                 return
             self._closed = True
             prompt_ids = self._tracker.close()
         tell_ended(self._tracker, self._lock)
-        self._settler.close(_CLOSE_S)
-        self._listener.close(_CLOSE_S)
+        last_words = threading.Thread(
+            target=self._take_back_last, args=(prompt_ids,), name="comfyui-close", daemon=True
+        )
+        last_words.start()
+        until = self._clock() + timeout_s
+        for wait in (self._settler.close, self._listener.close, last_words.join):
+            wait(max(0.0, until - self._clock()))
+        self._server.close()
+
+    def _take_back_last(self, prompt_ids: list[str]) -> None:
         try:
             self._server.take_back(prompt_ids)
         except EngineError as error:
             log.debug("our jobs stay on the server: %s", error)
-        self._server.close()
 
     def move_to(self, url: str) -> None:
         """Goes on with a server at another address; jobs that the old one has not ended are posted there."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 
-from backend.core.comfyui_api import ComfyUIClient, HttpLimits, SocketTimes
+from backend.core.comfyui_api import ComfyUIClient, Failed, HttpLimits, SocketTimes
 from tests.core.half_open_proxy import HalfOpenProxy
 from tests.core.test_comfyui_api import QUICK, eventually, finished, submit
 from tests.fakes.fake_comfy import FakeComfy
@@ -33,6 +34,22 @@ def test_f02_a_network_that_swallows_everything_is_noticed_and_the_job_is_not_lo
         finished(job)
         eventually(lambda: client.connection.socket == "open")
         client.close()
+
+
+def test_closing_takes_no_longer_than_it_may_while_the_server_says_nothing(fake_comfy: FakeComfy) -> None:
+    with HalfOpenProxy(fake_comfy.port) as proxy:
+        client = ComfyUIClient(proxy.url, patience=QUICK, times=IMPATIENT)
+        client.start()
+        finished(submit(client))
+        fake_comfy.painter.hold()
+        job = submit(client)
+        eventually(lambda: job.started)
+        proxy.blackhole.set()
+        eventually(lambda: client.connection.socket == "closed")
+        began = time.monotonic()
+        client.close(timeout_s=0.2)
+        assert time.monotonic() - began < 1.5, "not one deadline after the other"
+        assert isinstance(job.result(0.0), Failed)
 
 
 def test_a_job_of_a_server_that_is_gone_is_done_by_the_one_that_the_client_moved_to(
