@@ -328,7 +328,7 @@ def _obey(
         }
     command()
     writer.publish()
-    return {"ok": True, "state": writer.latest.state.value, "pid": os.getpid()}
+    return {"ok": True, "state": writer.latest.state.value}
 
 
 def _run(args: argparse.Namespace) -> int:

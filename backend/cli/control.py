@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 import time
+from pathlib import Path
 
 from backend.cli import exit_codes
 
@@ -44,22 +45,25 @@ def run(args: argparse.Namespace) -> int:
     if not answer.get("ok"):
         print(f"refused: {answer.get('error', 'without a reason')}", file=sys.stderr)
         return exit_codes.REFUSED
-    pid = answer.get("pid")
-    if args.control == "stop" and isinstance(pid, int):
-        return _wait_for_the_end(pid)
+    if args.control == "stop":
+        return _wait_for_the_end(settings.storage.output)
     print(f"{args.control}: done; the dream is {answer.get('state', 'as before')}")
     return exit_codes.OK
 
 
-def _wait_for_the_end(pid: int) -> int:
-    """The daemon has been told to stop; say so when it has."""
-    from backend.utils.file_ops import process_lives
+def _wait_for_the_end(output: Path) -> int:
+    """The daemon has been told to stop; it has when it lets go of its output folder."""
+    from backend.errors import AlreadyRunning
+    from backend.utils.lock import OutputLock
 
     until = time.monotonic() + _STOP_S
-    while process_lives(pid):
-        if time.monotonic() > until:
-            print(f"process {pid} was told to stop and is still there after {_STOP_S:g} s", file=sys.stderr)
-            return exit_codes.REFUSED
+    while True:
+        try:
+            with OutputLock(output):
+                print("stop: done; the dream has ended")
+                return exit_codes.OK
+        except AlreadyRunning as error:
+            if time.monotonic() > until:
+                print(f"told to stop, but after {_STOP_S:g} s {error}", file=sys.stderr)
+                return exit_codes.REFUSED
         time.sleep(_LOOK_AGAIN_S)
-    print("stop: done; the dream has ended")
-    return exit_codes.OK

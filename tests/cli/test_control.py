@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import subprocess
-import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -14,6 +12,7 @@ import pytest
 
 from backend.cli import control as command
 from backend.utils.control import ControlServer
+from backend.utils.lock import OutputLock
 
 
 @pytest.fixture
@@ -31,7 +30,7 @@ def run(name: str) -> int:
     return int(args.handler(args))
 
 
-@pytest.mark.parametrize("name", ["pause", "resume", "next", "stop"])
+@pytest.mark.parametrize("name", ["pause", "resume", "next"])
 def test_the_daemon_is_told_and_its_answer_is_shown(
     folder: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
@@ -71,20 +70,37 @@ def test_settings_that_cannot_be_used_are_exit_78(monkeypatch: pytest.MonkeyPatc
     assert run("pause") == 78
 
 
-def test_stop_waits_until_the_daemon_is_gone(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    daemon = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+def test_stop_waits_until_the_daemon_has_let_go_of_its_output(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DREAMLOOP_STORAGE__OUTPUT", str(folder))
+    lock = OutputLock(folder)
+    lock.acquire()
 
     def end(request: dict[str, Any]) -> dict[str, Any]:
-        threading.Timer(0.3, daemon.kill).start()
-        threading.Thread(target=daemon.wait, daemon=True).start()
-        return {"ok": True, "state": "stopping", "pid": daemon.pid}
+        threading.Timer(0.3, lock.release).start()
+        return {"ok": True, "state": "stopping"}
 
     server = ControlServer(folder / "control.sock", end)
     server.start()
     try:
         assert run("stop") == 0
-        assert daemon.poll() is not None
         assert "has ended" in capsys.readouterr().out
     finally:
         server.stop()
-        daemon.kill()
+        lock.release()
+
+
+def test_a_daemon_that_does_not_end_is_told_of(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DREAMLOOP_STORAGE__OUTPUT", str(folder))
+    monkeypatch.setattr(command, "_STOP_S", 0.2)
+    server = ControlServer(folder / "control.sock", lambda _: {"ok": True, "state": "stopping"})
+    server.start()
+    try:
+        with OutputLock(folder):
+            assert run("stop") == 1
+        assert "told to stop" in capsys.readouterr().err
+    finally:
+        server.stop()
