@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from backend.errors import LatentRejected
+from backend.interpolation.hybrid_generator import HybridGenerator
+from backend.interpolation.latent_encoder import LatentEncoder, read_latents
+from backend.interpolation.spherical_lerp import slerp
+from backend.utils.prompt_manager import Prompt
+from tests.fakes.memory_engine import MemoryEngine
+
+PROMPT = Prompt("sea", "a quiet sea", "noise")
+
+
+def latent(seed: int, height: int = 5, width: int = 8) -> torch.Tensor:
+    return torch.randn(1, 4, height, width, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.fixture
+def engine() -> MemoryEngine:
+    memory = MemoryEngine()
+    memory.connect()
+    return memory
+
+
+def test_a_gap_is_one_leg_with_the_keyframes_left_out(engine: MemoryEngine) -> None:
+    (leg,) = HybridGenerator(LatentEncoder(engine)).plan(latent(1), latent(2), 40, PROMPT)
+    assert len(leg) == 39
+    assert leg.t[0] == pytest.approx(1 / 40)
+    assert leg.t[-1] == pytest.approx(39 / 40)
+    assert engine.sent == []
+
+
+def test_a_leg_travels_as_one_job_of_slerped_latents(engine: MemoryEngine) -> None:
+    hybrid = HybridGenerator(LatentEncoder(engine))
+    (leg,) = hybrid.plan(latent(1), latent(2), 4, PROMPT)
+    hybrid.send(leg)
+    (sent,) = engine.sent
+    expected = slerp(latent(1), latent(2), torch.tensor([0.25, 0.5, 0.75]))[:, 0]
+    assert torch.allclose(read_latents(sent.latents), expected)
+
+
+def test_small_jobs_cover_the_gap_without_a_hole(engine: MemoryEngine) -> None:
+    legs = HybridGenerator(LatentEncoder(engine), frames_per_job=16).plan(latent(1), latent(2), 40, PROMPT)
+    assert [(leg.first, len(leg)) for leg in legs] == [(0, 16), (16, 16), (32, 7)]
+    assert torch.allclose(torch.cat([leg.t for leg in legs]), torch.arange(1, 40) / 40)
+
+
+def test_large_pictures_travel_in_smaller_jobs(engine: MemoryEngine) -> None:
+    hybrid = HybridGenerator(LatentEncoder(engine))
+    large = hybrid.plan(latent(1, 96, 168), latent(2, 96, 168), 100, PROMPT)
+    assert len(large) > 1
+    assert all(len(leg) * 96 * 168 * 64 <= 32_000_000 for leg in large)
+
+
+@pytest.mark.parametrize("steps", [0, 1])
+def test_a_gap_of_one_step_has_nothing_between(engine: MemoryEngine, steps: int) -> None:
+    assert HybridGenerator(LatentEncoder(engine)).plan(latent(1), latent(2), steps, PROMPT) == ()
+
+
+def test_a_change_of_size_in_mid_dream_is_refused_by_name(engine: MemoryEngine) -> None:
+    with pytest.raises(LatentRejected, match=r"\(1, 4, 5, 8\) and \(1, 4, 8, 8\)"):
+        HybridGenerator(LatentEncoder(engine)).plan(latent(1), latent(2, 8, 8), 40, PROMPT)
