@@ -6,6 +6,7 @@ import io
 import tempfile
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,9 @@ from backend.core.frame_buffer import Frame, FrameBuffer, FrameKind
 from backend.core.frame_shelf import FrameShelf
 from backend.core.pace import Pace
 from backend.core.playback import Playback
+from backend.core.report import frame_status
 from backend.utils.picture_check import PictureFacts
-from backend.utils.status_schema import FrameStatus, State, StatusBody
+from backend.utils.status_schema import State, StatusBody
 from backend.utils.status_writer import StatusWriter
 
 FPS = 10.0
@@ -63,9 +65,9 @@ class _Stage:
     def __init__(self, folder: Path, keep_s: float) -> None:
         self.clock = _Clock()
         self.buffer = FrameBuffer(10**9)
-        shelf = FrameShelf(folder, keep_s=keep_s, budget_bytes=10**9, max_pixels=10**8, clock=self.clock)
-        shelf.open()
-        self.playback = Playback(self.buffer, shelf, Pace(), fps=FPS, clock=self.clock)
+        self.shelf = FrameShelf(folder, keep_s=keep_s, budget_bytes=10**9, max_pixels=10**8, clock=self.clock)
+        self.shelf.open()
+        self.playback = Playback(self.buffer, self.shelf, Pace(), fps=FPS, clock=self.clock)
         self.writer = StatusWriter(folder / "status.json", self._body)
         self.playback.on_shown = self.writer.publish
 
@@ -76,25 +78,8 @@ class _Stage:
         self.playback.tick(self.clock.now)
 
     def _body(self) -> StatusBody:
-        newest = self.playback.newest
-        if newest is None:
-            return StatusBody(state=State.DREAMING)
-        return StatusBody(
-            state=State.DREAMING,
-            frame=FrameStatus(
-                sequence=newest.sequence,
-                file=f"frames/{newest.path.name}",
-                sha256=newest.sha256,
-                bytes=newest.bytes,
-                width=newest.facts.width,
-                height=newest.facts.height,
-                format=newest.facts.format,
-                kind=newest.kind.value,
-                theme=newest.theme,
-                shown_at="2026-01-01T00:00:00.000Z",
-                duration_s=newest.duration_s,
-            ),
-        )
+        frame = frame_status(self.playback.newest, self.shelf, datetime.now(UTC), self.clock.now)
+        return StatusBody(state=State.DREAMING, frame=frame)
 
 
 def cost() -> Cost:
