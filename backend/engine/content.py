@@ -37,11 +37,11 @@ def toward(start: Tensor, goal: Tensor, denoise: float) -> Tensor:
     """
     if denoise >= 1.0:
         return goal
-    start_large, goal_large = _large(start), _large(goal)
+    start_large, goal_large = large(start, 1 / 14), large(goal, 1 / 14)
     coarse, fine = 0.5 * math.pi * denoise**1.3, 0.5 * math.pi * denoise**0.9
-    large = math.cos(coarse) * start_large + math.sin(coarse) * goal_large
-    small = math.cos(fine) * (start - start_large) + math.sin(fine) * (goal - goal_large)
-    return _held(large + small, denoise)
+    masses = math.cos(coarse) * start_large + math.sin(coarse) * goal_large
+    details = math.cos(fine) * (start - start_large) + math.sin(fine) * (goal - goal_large)
+    return _held(masses + details, denoise)
 
 
 def _held(content: Tensor, denoise: float) -> Tensor:
@@ -53,11 +53,14 @@ def _held(content: Tensor, denoise: float) -> Tensor:
     return centred * spread.clamp(0.2, 5.0).pow(-pull) + mean * (1.0 - pull)
 
 
-def _large(content: Tensor) -> Tensor:
-    """The large forms alone; a Gaussian, because anything on a grid would show after some keyframes."""
+def large(content: Tensor, spread: float) -> Tensor:
+    """The large forms alone; a Gaussian, because anything on a grid would show after some keyframes.
+
+    ``spread`` is a share of the shorter side.
+    """
     height, width = content.shape[1:]
-    spread = min(height, width) / 14
-    down, across = (_blur(length, spread, outside=0) for length in (height, width))
+    cells = spread * min(height, width)
+    down, across = (_blur(length, cells, outside=0) for length in (height, width))
     down, across = down / down.sum(1, keepdim=True), across / across.sum(1, keepdim=True)
     return down @ content @ across.T
 

@@ -9,6 +9,9 @@ import torch.nn.functional as F  # noqa: N812 - torch's own custom
 from torch import Tensor
 
 SIZE_PX = 512
+_ROUNDS = 16.0
+"""Added to positions, so that what is left of the first tile counts like the rest."""
+_CELLS_PX = 640
 FINE_PX = 1024
 """Ridges and walls are sharp: drawn large, they need a finer tile than soft noise."""
 
@@ -46,24 +49,35 @@ def star_tile() -> Tensor:
     generator = torch.Generator().manual_seed(51)
     axis = torch.arange(SIZE_PX, dtype=torch.float32)
     sky = torch.zeros(SIZE_PX, SIZE_PX)
-    for _ in range(170):
+    for _ in range(420):
         x, y, luck = torch.rand(3, generator=generator).tolist()
-        radius = 1.1 + 1.6 * luck**6
+        luck *= luck**0.6
+        radius = 0.95 + 1.6 * luck**6
         across = _round_distance(axis, x * SIZE_PX)
         down = _round_distance(axis, y * SIZE_PX)
         spot = torch.exp(-((across / radius) ** 2))[None, :] * torch.exp(-((down / radius) ** 2))[:, None]
-        sky += spot * (0.12 + 0.88 * luck**5)
+        sky += spot * (0.16 + 0.84 * luck**5)
     return _wrapped(sky[None])
 
 
 def sample(tile: Tensor, x: Tensor, y: Tensor) -> Tensor:
     """``[C, H, W]`` of the tile at positions in tiles (1.0 = once round)."""
-    grid = torch.stack([x, y], dim=-1)
-    grid = (grid - grid.floor()).mul_(2.0).sub_(1.0)
+    grid = torch.stack([x, y], dim=-1).add_(_ROUNDS).frac_().mul_(2.0).sub_(1.0)
     found: Tensor = F.grid_sample(
         tile, grid[None], mode="bilinear", padding_mode="border", align_corners=True
     )
     return found[0]
+
+
+def half(*fields: Tensor) -> list[Tensor]:
+    """Each field at half its size: enough for what is soft or out of focus."""
+    return list(F.avg_pool2d(torch.stack(fields)[None], 2, ceil_mode=True)[0])
+
+
+def doubled(*fields: Tensor, like: Tensor) -> list[Tensor]:
+    """Back at the size of ``like``."""
+    stack = torch.stack(fields)[None]
+    return list(F.interpolate(stack, like.shape, mode="bilinear", align_corners=False)[0])
 
 
 def _wrapped(channels: Tensor) -> Tensor:
@@ -101,9 +115,9 @@ def _cells(count: int, seed: int) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     jitter = 0.5 + 0.8 * (torch.rand(2, count, count, generator=generator) - 0.5)
     number = torch.rand(count, count, generator=generator)
-    axis = (torch.arange(FINE_PX) + 0.5) / FINE_PX * count
+    axis = (torch.arange(_CELLS_PX) + 0.5) / _CELLS_PX * count
     y, x = torch.meshgrid(axis, axis, indexing="ij")
-    near = torch.full((FINE_PX, FINE_PX), 9.0)
+    near = torch.full((_CELLS_PX, _CELLS_PX), 9.0)
     second, own, slant = near.clone(), torch.zeros_like(near), torch.zeros_like(near)
     for dy in range(-2, 3):
         for dx in range(-2, 3):

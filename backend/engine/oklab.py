@@ -47,7 +47,8 @@ def linear_from_oklab(lab: Tensor) -> Tensor:
 def srgb_from_linear(linear: Tensor) -> Tensor:
     """Gamma-coded sRGB in 0 to 1, clipped, of linear light; the straight piece near black is kept."""
     linear = linear.clamp(0.0, 1.0)
-    return torch.where(linear <= 0.0031308, linear * 12.92, linear.pow(1 / 2.4).mul_(1.055).sub_(0.055))
+    curve = linear.clamp_min(1e-6).log_().mul_(1 / 2.4).exp_().mul_(1.055).sub_(0.055)
+    return torch.where(linear <= 0.0031308, linear * 12.92, curve)
 
 
 def oklab_from_hex(text: str) -> tuple[float, float, float]:

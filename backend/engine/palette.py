@@ -10,7 +10,7 @@ from backend.engine.oklab import oklab_from_hex
 from backend.engine.style import FORMS, Style
 
 Lab = list[float]
-_DIALS = ("scale", "glow", "haze", "contrast", "spread", "lean", "warp")
+_DIALS = ("scale", "glow", "haze", "contrast", "spread", "lean", "warp", "film")
 
 
 def style_of(positive: Reading, negative: Reading, cfg: float) -> Style:
@@ -23,7 +23,7 @@ def style_of(positive: Reading, negative: Reading, cfg: float) -> Style:
     colours = _grade(_hues(positive, pull), moods, pull)
     colours = {name: _away(lab, negative, pull) for name, lab in colours.items()}
     dials = {name: _soft(moods.get(name, 0.0)) * min(pull, 1.0) for name in _DIALS}
-    return Style.build(colours, _forms(positive, negative), {**dials, "body": -0.2})
+    return Style.build(colours, _forms(positive, negative), {**dials, "body": -0.4})
 
 
 def _keys(*readings: Reading) -> list[str]:
@@ -39,7 +39,8 @@ def _forms(positive: Reading, negative: Reading) -> Mapping[str, float]:
     own = {form: positive.forms.get(form, 0.0) - 0.7 * negative.forms.get(form, 0.0) for form in FORMS}
     if max(own.values()) <= 0.05:
         place = positive.place
-        own = {FORMS[place % 7]: 1.0, FORMS[place // 7 % 7]: 0.6}
+        count = len(FORMS)
+        own = {FORMS[place % count]: 1.0, FORMS[place // count % count]: 0.6}
     return {form: max(value, 0.0) ** 2 for form, value in own.items()}
 
 

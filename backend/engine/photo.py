@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own custom
 from torch import Tensor
 
-from backend.engine.canvas import HUE_RANGE, TONE_SLOPE
+from backend.engine.light import HUE_RANGE, TONE_SLOPE
 from backend.engine.oklab import oklab_from_srgb
 from backend.engine.painting import LATENT_SCALE
 from backend.engine.style import Style, join

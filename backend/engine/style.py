@@ -1,4 +1,4 @@
-"""What a picture looks like, as 27 numbers, and how they ride in a latent.
+"""What a picture looks like, as 31 numbers, and how they ride in a latent.
 
 A decoder sees the latent and nothing else, so palette and forms must be in it. They ride as tones: faint
 patterns of the finest spatial frequencies, to which the picture's content (which is smooth) is blind. A
@@ -15,8 +15,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-FORMS = ("filament", "veil", "cell", "facet", "strata", "dust", "smoke")
-DIALS = ("scale", "glow", "haze", "contrast", "spread", "body", "lean", "warp")
+FORMS = ("filament", "veil", "wave", "cell", "facet", "crystal", "strata", "dust", "smoke", "ink")
+DIALS = ("scale", "glow", "haze", "contrast", "spread", "body", "lean", "warp", "film")
 COLOURS = ("shadow", "mid", "light", "accent")
 SIZE = 3 * len(COLOURS) + len(FORMS) + len(DIALS)
 
@@ -52,7 +52,7 @@ class Style:
 
     def forms(self) -> dict[str, float]:
         """Weights that sum to 1; faint ones fade to nothing so that they cost nothing."""
-        weights = (self.codes[_FORMS_AT:_DIALS_AT] - 0.06).clamp_min(0.0)
+        weights = (self.codes[_FORMS_AT:_DIALS_AT] - 0.10).clamp_min(0.0)
         total = float(weights.sum())
         if total < 1e-4:
             return {"smoke": 1.0}
@@ -103,7 +103,7 @@ def join(content: Tensor, style: Style) -> Tensor:
 
 @lru_cache(maxsize=4)
 def _patterns(height: int, width: int) -> tuple[Tensor, Tensor]:
-    """Seven patterns ``[7, h * w]`` and the weighted least-squares reader of their amounts."""
+    """Eight patterns ``[8, h * w]`` and the weighted least-squares reader of their amounts."""
     y = torch.arange(height).reshape(-1, 1).expand(height, width)
     x = torch.arange(width).expand(height, width)
     across, down = 1.0 - 2.0 * (x % 2), 1.0 - 2.0 * (y % 2)
@@ -116,6 +116,7 @@ def _patterns(height: int, width: int) -> tuple[Tensor, Tensor]:
         slow_x * down,
         across * slow_y * down,
         slow_x * down * across,
+        slow_x * slow_y,
     ]
     rows = torch.stack([pattern.flatten() for pattern in patterns]).double()
     weighted = rows * (_window(height)[:, None] * _window(width)).flatten()
