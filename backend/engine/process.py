@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import logging
 import os
@@ -30,6 +31,16 @@ _GOOD_RUN_S = 60.0
 
 _LONGEST_LINE = 4096
 
+_PROBE_S = 2.0
+_SILENT_PROBES = 3
+_SILENT_S = 15.0
+"""A child that leaves so many questions in a row, over so long a time, without an answer is hung."""
+
+_START_S = 120.0
+"""So is one that has not announced itself by then; on a slow disk the packages alone take half a minute."""
+
+_KILL_S = 2.0
+
 
 def engine_command(folder: Path) -> list[str]:
     """How to start the engine as a program that dies with us."""
@@ -39,11 +50,13 @@ def engine_command(folder: Path) -> list[str]:
 
 @dataclass
 class _Child:
-    """One run of the program. ``port`` is set once it has announced itself."""
+    """One run of the program. ``port`` is set once it has announced itself, ``silent_*`` while it is deaf."""
 
     started_s: float
     process: subprocess.Popen[bytes] | None = None
     port: int | None = None
+    silent_since_s: float | None = None
+    silent_probes: int = 0
     announced: threading.Event = field(default_factory=threading.Event)
     gone: threading.Event = field(default_factory=threading.Event)
 
@@ -60,6 +73,7 @@ class EngineProcess:
         command: What to start instead of ``main.py engine``; it must announce itself the same way, with
             one line of JSON, ``{"port": ..., "pid": ...}``, and end when its standard input does.
         clock: Monotonic seconds, for the back-off between restarts.
+        answers: Whether the engine at a port answers; asked while it paints, too, and must not take long.
     """
 
     def __init__(
@@ -68,9 +82,11 @@ class EngineProcess:
         *,
         command: Sequence[str] | None = None,
         clock: Callable[[], float] = time.monotonic,
+        answers: Callable[[int], bool] | None = None,
     ) -> None:
         self._command = list(command or engine_command(folder))
         self._clock = clock
+        self._answers = answers or answers_at
         self._lock = threading.Lock()
         self._child: _Child | None = None
         self._backoff_s = 0.0
@@ -94,13 +110,22 @@ class EngineProcess:
     def ensure_running(self, wait_s: float = 0.0) -> str:
         """Starts the engine if it does not run and the back-off allows it; its URL.
 
+        To be called whenever the engine is missed: one that runs is asked for an answer, and is killed and
+        started anew once it is certain that it hangs.
+
         Args:
             wait_s: How long to wait for it to announce itself.
 
         Raises:
-            EngineUnreachable: Not there yet; ask again later.
+            EngineUnreachable: Not there, or without an answer; ask again later.
         """
+        older = self._child
         child = self._alive_or_started()
+        if child is older and self._hangs(child):
+            _log.warning("the embedded engine hangs: killing it")
+            self._signal(child, signal.SIGKILL)
+            child.gone.wait(_KILL_S)
+            child = self._alive_or_started()
         child.announced.wait(wait_s)
         url = self.url
         if url is None:
@@ -108,18 +133,18 @@ class EngineProcess:
             raise EngineUnreachable("the embedded engine", cause)
         return url
 
-    def stop(self, timeout_s: float = 5.0) -> None:
-        """Ends the engine for good: asks, waits half the time, then kills it with all its children."""
+    def stop(self, timeout_s: float = 3.0) -> None:
+        """Ends the engine for good: asks, waits a third of the time, then kills it with all its children."""
         with self._lock:
             self._stopped = True
             child = self._child
         if child is None:
             return
         self._signal(child, signal.SIGTERM)
-        if not child.gone.wait(timeout_s / 2):
+        if not child.gone.wait(timeout_s / 3):
             _log.warning("the embedded engine does not end: killing it")
             self._signal(child, signal.SIGKILL)
-            child.gone.wait(timeout_s / 2)
+            child.gone.wait(timeout_s * 2 / 3)
 
     def _alive_or_started(self) -> _Child:
         with self._lock:
@@ -129,7 +154,9 @@ class EngineProcess:
                 return self._child
             now_s = self._clock()
             if self._child is not None:
-                self._back_off(now_s - self._child.started_s, now_s)
+                silent_since_s = self._child.silent_since_s
+                well_until_s = now_s if silent_since_s is None else silent_since_s
+                self._back_off(well_until_s - self._child.started_s, now_s)
                 self._child = None
             if now_s < self._not_before_s:
                 wait_s = self._not_before_s - now_s
@@ -138,6 +165,24 @@ class EngineProcess:
                 )
             self._child = self._start(now_s)
             return self._child
+
+    def _hangs(self, child: _Child) -> bool:
+        """Whether a child that runs is beyond hope; EngineUnreachable while it is only silent."""
+        now_s = self._clock()
+        if child.port is None:
+            hangs = now_s - child.started_s >= _START_S
+            child.silent_since_s = child.started_s if hangs else None
+            return hangs
+        if self._answers(child.port):
+            child.silent_since_s, child.silent_probes = None, 0
+            return False
+        if child.silent_since_s is None:
+            child.silent_since_s = now_s
+        child.silent_probes += 1
+        silent_s = now_s - child.silent_since_s
+        if child.silent_probes >= _SILENT_PROBES and silent_s >= _SILENT_S:
+            return True
+        raise EngineUnreachable("the embedded engine", f"it runs, but has been silent for {silent_s:.0f} s")
 
     def _back_off(self, lived_s: float, now_s: float) -> None:
         """A child ended unasked: decides when the next one may start."""
@@ -192,6 +237,18 @@ class EngineProcess:
         if child.process is not None and child.process.poll() is None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(child.process.pid, number)
+
+
+def answers_at(port: int, within_s: float = _PROBE_S) -> bool:
+    """Whether the engine at a port of this machine answers; it does so while it paints, however long."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=within_s)
+    try:
+        connection.request("GET", "/system_stats")
+        return connection.getresponse().status > 0
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
 
 
 def announced_port(line: str) -> int | None:

@@ -9,13 +9,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 import requests
 
-from backend.engine.process import EngineProcess, announced_port, engine_command
+from backend.engine.process import EngineProcess, announced_port, answers_at, engine_command
 from backend.errors import EngineUnreachable
+from tests.fakes.fake_comfy import FakeComfy
 
 ROOT = Path(__file__).resolve().parents[2]
 GUARD_S = 30.0
@@ -52,12 +54,31 @@ def python(code: str) -> list[str]:
 
 
 @pytest.fixture
-def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[EngineProcess]:
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def engine(tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Iterator[EngineProcess]:
     monkeypatch.chdir(ROOT)
     command = [sys.executable, "-m", "tests.fakes.engine_program", str(tmp_path)]
-    process = EngineProcess(tmp_path, command=command)
+    process = EngineProcess(tmp_path, command=command, clock=clock, answers=partial(answers_at, within_s=0.3))
     yield process
     process.stop()
+
+
+def running(engine: EngineProcess) -> int:
+    """Starts it; its process id."""
+    engine.ensure_running(GUARD_S)
+    assert engine.pid is not None
+    return engine.pid
+
+
+def found(engine: EngineProcess) -> bool:
+    try:
+        return engine.ensure_running() == engine.url
+    except EngineUnreachable:
+        return False
 
 
 def test_the_engine_is_started_announces_its_port_and_answers(engine: EngineProcess) -> None:
@@ -149,6 +170,91 @@ def test_a_child_that_ignores_every_wish_is_killed(tmp_path: Path) -> None:
     assert pid is not None
     process.stop(2.0)
     assert not alive(pid)
+
+
+def test_a_child_that_stands_still_is_killed(engine: EngineProcess) -> None:
+    pid = running(engine)
+    os.kill(pid, signal.SIGSTOP)
+    engine.stop()
+    assert not alive(pid)
+
+
+def test_an_engine_that_hangs_is_killed_and_started_anew(engine: EngineProcess, clock: Clock) -> None:
+    first = running(engine)
+    os.kill(first, signal.SIGSTOP)
+    began_s = clock.now_s
+    for silent_s in (0, 7, 14):
+        clock.now_s = began_s + silent_s
+        with pytest.raises(EngineUnreachable, match=f"silent for {silent_s} s"):
+            engine.ensure_running(GUARD_S)
+        assert engine.pid == first
+    clock.now_s = began_s + 15
+    with pytest.raises(EngineUnreachable, match=r"again in 0\.5 s"):
+        engine.ensure_running(GUARD_S)
+    assert not alive(first)
+    clock.now_s += 0.5
+    assert running(engine) != first
+
+
+def test_an_engine_that_served_well_is_started_at_once_when_it_hangs(
+    engine: EngineProcess, clock: Clock
+) -> None:
+    first = running(engine)
+    clock.now_s += 3600
+    os.kill(first, signal.SIGSTOP)
+    for _ in range(2):
+        with pytest.raises(EngineUnreachable, match="silent"):
+            engine.ensure_running()
+    clock.now_s += 15
+    assert running(engine) != first
+
+
+def test_an_engine_that_is_silent_for_a_while_is_left_alone(engine: EngineProcess, clock: Clock) -> None:
+    pid = running(engine)
+    for _ in range(2):
+        os.kill(pid, signal.SIGSTOP)
+        for _ in range(2):
+            clock.now_s += 5
+            with pytest.raises(EngineUnreachable, match="silent"):
+                engine.ensure_running()
+        os.kill(pid, signal.SIGCONT)
+        until(lambda: found(engine))
+    assert engine.pid == pid
+
+
+def test_few_unanswered_questions_are_no_proof_however_long_ago_the_first_was(
+    engine: EngineProcess, clock: Clock
+) -> None:
+    pid = running(engine)
+    os.kill(pid, signal.SIGSTOP)
+    for _ in range(2):
+        clock.now_s += 100
+        with pytest.raises(EngineUnreachable, match="silent"):
+            engine.ensure_running()
+    assert engine.pid == pid
+
+
+def test_an_engine_that_never_announces_itself_is_killed_and_started_anew(tmp_path: Path) -> None:
+    clock = Clock()
+    process = EngineProcess(tmp_path, command=python("import sys; sys.stdin.read()"), clock=clock)
+    for _ in range(2):
+        with pytest.raises(EngineUnreachable, match="starting"):
+            process.ensure_running()
+        until(lambda: process.pid is not None)
+        clock.now_s += 60
+    first = process.pid
+    with pytest.raises(EngineUnreachable, match=r"again in 0\.5 s"):
+        process.ensure_running()
+    assert first is not None
+    assert not alive(first)
+    process.stop()
+
+
+def test_an_engine_answers_while_it_paints(fake_comfy: FakeComfy) -> None:
+    fake_comfy.painter.hold()
+    fake_comfy.foreign_job()
+    until(lambda: fake_comfy.server.core.queue.running is not None)
+    assert answers_at(fake_comfy.port, within_s=GUARD_S)
 
 
 def test_a_program_that_cannot_be_started_is_unreachable(tmp_path: Path) -> None:
