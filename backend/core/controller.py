@@ -186,7 +186,8 @@ class DreamController:
             return State.BUFFERING if self._connected else State.STARTING
         if self._pending is None and not self._gaps.busy and not self._has_room():
             return State.RESTING
-        return State.BUFFERING if self._buffer.ready_s == 0.0 and not self._walked else State.DREAMING
+        waiting = self._buffer.ready_s == 0.0 and (self._playback.is_late or not self._walked)
+        return State.BUFFERING if waiting else State.DREAMING
 
     @property
     def reason(self) -> Reason:

@@ -24,6 +24,7 @@ _IDLE_S = 0.25
 # A working engine that delivers nothing for this long is treated as away: the display moves on.
 _STARVED_S = 8.0
 _STARVED_INTERVALS = 2.0
+_LATE_S = 2.0
 _BRIDGE_S = 1.2
 _RATE_FRAMES = 31
 _SILENT_FRAMES = 5
@@ -96,6 +97,11 @@ class Playback:
         interval_s = (self._shown_at[-1] - self._shown_at[0]) / (len(self._shown_at) - 1)
         silent_s = self._clock() - self._shown_at[-1]
         return 1.0 / max(interval_s, silent_s if silent_s > _SILENT_FRAMES * interval_s else 0.0, 1e-6)
+
+    @property
+    def is_late(self) -> bool:
+        """Whether the picture on display should have given way to another for a moment already."""
+        return self._clock() - self._last_fresh > max(_LATE_S, self._length_s / self.speed + _LATE_S / 2)
 
     @property
     def replaying(self) -> bool:

@@ -470,3 +470,13 @@ def test_in_betweens_that_could_not_be_sent_are_sent_when_the_engine_is_back(hyb
     hybrid.wait(31.0)
     assert [is_walk(sent) for sent in hybrid.engine.open_jobs].count(True) == 1
     assert hybrid.gaps.failed_jobs == 0
+
+
+def test_a_display_that_has_run_dry_is_said_to_be_buffering(hybrid: Dream) -> None:
+    hybrid.settle()
+    for _ in range(4):
+        hybrid.finish_next()
+    hybrid.show(0.8)
+    assert hybrid.controller.state is State.DREAMING
+    hybrid.show(4.0)
+    assert hybrid.controller.state is State.BUFFERING
