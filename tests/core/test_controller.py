@@ -478,5 +478,5 @@ def test_a_display_that_has_run_dry_is_said_to_be_buffering(hybrid: Dream) -> No
         hybrid.finish_next()
     hybrid.show(0.8)
     assert hybrid.controller.state is State.DREAMING
-    hybrid.show(4.0)
+    hybrid.show(6.0)
     assert hybrid.controller.state is State.BUFFERING
