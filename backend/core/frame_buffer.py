@@ -162,5 +162,8 @@ class FrameBuffer:
             self._bytes -= len(slot.frame.data)
             self._ready_s -= slot.duration_s
             self._promised_s -= slot.duration_s
-        if not self._slots:  # an empty buffer has no rounding error to carry on
-            self._ready_s = self._promised_s = 0.0
+        # Where nothing is left there is no rounding error to carry on.
+        if self._settled == 0:
+            self._ready_s = 0.0
+        if not self._slots:
+            self._promised_s = 0.0

@@ -93,3 +93,13 @@ def test_a_place_takes_one_frame_only() -> None:
     assert buffer.put(place, frame("first"))
     assert not buffer.put(place, frame("second"))
     assert taken(buffer) == ["first"]
+
+
+def test_nothing_ready_is_exactly_nothing_while_more_is_to_come() -> None:
+    buffer = FrameBuffer(1000)
+    places = buffer.reserve([0.1] * 9)
+    for place in places[:7]:
+        buffer.put(place, frame("x"))
+    assert len(taken(buffer)) == 7
+    assert buffer.ready_s == 0.0
+    assert buffer.promised_s == pytest.approx(0.2)
