@@ -108,6 +108,7 @@ def test_a_killed_engine_is_started_again_and_the_dream_goes_on_from_its_last_ke
         assert watch.longest_still_s < 20
         assert running.end() == 0
         assert_calm(running)
+        assert "does not end" not in running.log.read_text(), "its engine goes when it is asked to"
 
 
 @pytest.mark.long
