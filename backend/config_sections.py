@@ -43,7 +43,7 @@ class ComfyUISettings(Section):
     )
     job_timeout_seconds: float = _key("300", "Seconds after which a job counts as failed", ge=5, le=3600)
     connect_timeout_seconds: float = _key(
-        "5", "Seconds to wait for the engine to answer at all", ge=0.5, le=60
+        "5", "Seconds to wait for a connection to the engine", ge=0.5, le=60
     )
 
 
