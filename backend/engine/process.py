@@ -142,7 +142,7 @@ class EngineProcess:
             return
         self._signal(child, signal.SIGTERM)
         if not child.gone.wait(timeout_s / 3):
-            _log.warning("the embedded engine does not end: killing it")
+            _log.info("the embedded engine does not end: killing it")
             self._signal(child, signal.SIGKILL)
             child.gone.wait(timeout_s * 2 / 3)
 
