@@ -118,9 +118,9 @@ def photo(studio: Studio) -> Image.Image:
 
 def clip(studio: Studio) -> list[Image.Image]:
     """Six seconds that end where they begin."""
-    first = studio.keyframe("aurora", 3)
-    second = studio.keyframe("deep sea", 4, start=first, denoise=0.6)
-    third = studio.keyframe("aurora", 5, prompt=3, start=second, denoise=0.6)
+    first = studio.keyframe("nebula", 100)
+    second = studio.keyframe("nebula", 101, prompt=1, start=first, denoise=0.6)
+    third = studio.keyframe("nebula", 102, prompt=2, start=second, denoise=0.6)
     places = np.linspace(0, 1, CLIP_GAP_FRAMES, endpoint=False).tolist()
     legs = ((first, second), (second, third), (third, first))
     return [scaled(pixels, CLIP_WIDTH_PX) for leg in legs for pixels in studio.gap(*leg, places)]
