@@ -266,13 +266,14 @@ def _choose_engine(settings: Settings, stack: ExitStack) -> tuple[Engine, str]:
     """Decide which engine dreams, and make ready to talk to it."""
     from backend.core.comfyui_api import ComfyUIClient
     from backend.core.comfyui_http import HttpLimits
+    from backend.core.comfyui_socket import SocketTimes
     from backend.core.engine import Engine, EngineKind, SamplingChoice
     from backend.core.engine_choice import choose_engine
     from backend.engine.process import EngineProcess
 
     choice = choose_engine(settings.comfyui.url, _checkpoints_at)
     log.info("%s", choice.note)
-    limits = HttpLimits(connect_s=settings.comfyui.connect_timeout_seconds)
+    patience_s = settings.comfyui.connect_timeout_seconds
     start, own_output, url = None, None, choice.url
     if choice.kind is EngineKind.EMBEDDED:
         folder = settings.storage.output / ".engine"
@@ -282,7 +283,11 @@ def _choose_engine(settings: Settings, stack: ExitStack) -> tuple[Engine, str]:
         start, own_output = partial(process.ensure_running, _ENGINE_START_S), folder / "output"
     dream = settings.dream
     engine = Engine(
-        ComfyUIClient(url or "http://127.0.0.1:0", limits),
+        ComfyUIClient(
+            url or "http://127.0.0.1:0",
+            limits=HttpLimits(connect_s=patience_s),
+            times=SocketTimes(connect_s=patience_s),
+        ),
         choice.kind,
         SamplingChoice(settings.comfyui.checkpoint, dream.steps, dream.cfg, dream.sampler, dream.scheduler),
         job_timeout_s=settings.comfyui.job_timeout_seconds,
