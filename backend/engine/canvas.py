@@ -16,8 +16,8 @@ from backend.engine.painting import LATENT_SCALE, Window
 from backend.engine.scene import Scene
 from backend.engine.style import Style, split
 
-REACH_PX = 80
-"""How far a pixel sees: two blurs of 24 px at an eighth of the size, and their interpolation."""
+REACH_PX = 128
+"""How far a pixel sees: four blurs of 24 px at an eighth of the size, and their interpolation."""
 _DITHER_PX = 1024
 _SKETCH_SCALE = 2
 _SLOW = 1.6
@@ -34,7 +34,7 @@ def paint(latent: Tensor, window: Window | None = None) -> Tensor:
     whole = Window(0, LATENT_SCALE * latent.shape[1], 0, LATENT_SCALE * latent.shape[2])
     window = window or whole
     near = window.grown(REACH_PX, whole)
-    lab = _drawn(content, style, near, whole, light.clarity(_sketch(content, style)))
+    lab = _drawn(content, style, near, whole, light.clarity_for(_sketch(content, style)))
     lab[0].sub_(_vignette(whole, near), alpha=0.10 * (1.0 - 0.6 * float(style.colour("mid")[0])))
     inner = window.seen_from(near)
     rgb = srgb_from_linear(linear_from_oklab(lab[:, inner.rows, inner.columns]))

@@ -111,9 +111,9 @@ def ink(scene: Scene) -> Layer:
     front = gate(-7.0 * depth)
     trail = gate(-1.6 * depth - 0.9) * (0.35 + 0.9 * sheet)
     folds = (sheet - 0.62) * (0.5 + 1.8 * front)
-    tone = 0.72 - 0.95 * front - 0.75 * trail + 0.85 * folds + 0.12 * curl * front
+    tone = 0.72 - 0.95 * front - 0.75 * trail + 0.7 * folds + 0.12 * curl * front
     rim = bell(2.6 * depth) * 0.16
-    return Layer(tone, 0.35 * front + 0.5 * folds, rim * gate(1.5 * u3), 0.7 * u3 + 0.3 * curl)
+    return Layer(tone, 0.35 * front + 0.25 * folds, rim * gate(1.5 * u3), 0.7 * u3 + 0.3 * curl)
 
 
 def _threads(value: Tensor, unit: float, width: float, strands: float = 0.0) -> Tensor:

@@ -79,10 +79,10 @@ def facet(scene: Scene) -> Layer:
     seam = torch.maximum(seam, gate(3.0 - 60.0 * inner_wall) * split)
     through = gate(1.5 * u0 + 3.6 * (own - 0.5) + 0.3 * u3 + 0.8 * slant)
     ripple = scene.soft[1] * 0.10 + 0.5 * inner_slant * (1.0 - split)
-    tone = 0.5 * u0 + 1.3 * (own - 0.5) + 0.8 * slant + ripple
+    tone = 0.5 * u0 + 1.1 * (own - 0.5) + 0.7 * slant + ripple
     glow = through * through * (0.8 - 0.5 * inside) * (1.0 - 0.8 * scene.key)
     relief = 0.35 * slant + 0.14 * wall.clamp_max(0.2)
-    dark = -2.4 * (1.0 - 0.7 * scene.key)
+    dark = -1.9 * (1.0 - 0.7 * scene.key)
     return Layer(tone + dark * seam, relief, glow * (1.0 - seam), 2.6 * (inner_own - 0.5) + 0.5 * u2)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own custom
 from torch import Tensor
@@ -15,7 +17,7 @@ HUE_RANGE = 0.12
 """Oklab a and b per unit of the second and third channel at full spread."""
 _ENERGY = 1.6
 """Mean slope of lightness that pictures are drawn toward, per shorter side."""
-_EVENNESS = 0.8
+_EVENNESS = 0.92
 
 
 def spread_of(style: Style) -> float:
@@ -47,26 +49,32 @@ def graded(scene: Scene, layer: Layer, style: Style, clarity: float) -> Tensor:
     relief = _sidelight(layer.height, scene.unit).mul_(1.0 - 0.6 * far).mul_(0.35 + lab[0])
     lab[0].add_(relief, alpha=0.12 * contrast * (1.0 - body))
     _focus(lab[0], far, 1.0 - body)
-    if clarity != 0.0:
-        lab[0].add_(lab[0] - _blurred(lab[:1], 8, 7)[0], alpha=clarity)
     _haze(lab, far, style)
     _shine(lab, layer.glow * (1.4 * (1.0 - body)), style)
+    if clarity != 0.0:
+        lab[0].add_(lab[0] - _blurred(lab[:1], 8, 7)[0], alpha=clarity)
     return lab
 
 
-def clarity(sketch: Tensor) -> float:
-    """How much more detail a picture wants whose small sketch has this lightness ``[h, w]``.
+def clarity_for(sketch: Tensor) -> float:
+    """How much clarity a picture wants whose small sketch has this lightness ``[h, w]``.
 
-    Pictures of all themes, and all on the way between them, are brought near one wealth of detail: a walk
+    Pictures of all themes, and all on the way between them, are drawn toward one wealth of detail: a walk
     does not lose its edges half-way, a soft theme is not mush, a busy one is calmed.
     """
-    across = torch.diff(sketch, dim=1)[:-1]
-    down = torch.diff(sketch, dim=0)[:, :-1]
+    plain = _edges(sketch)
+    gain = _edges(2.0 * sketch - _blurred(sketch[None], 2, 7)[0]) - plain
+    wished = math.exp((1.0 - _EVENNESS) * math.log(plain) + _EVENNESS * math.log(_ENERGY))
+    return min(max((wished - plain) / max(gain, 1e-3), -0.5), 2.4)
+
+
+def _edges(light: Tensor) -> float:
+    """Mean slope per shorter side."""
+    across = torch.diff(light, dim=1)[:-1]
+    down = torch.diff(light, dim=0)[:, :-1]
     if across.numel() == 0:
-        return 0.0
-    energy = float((across * across + down * down).sqrt_().mean()) * min(sketch.shape)
-    gain: float = (_ENERGY / max(energy, 1e-3)) ** _EVENNESS
-    return min(max(gain, 0.75), 2.2) - 1.0
+        return _ENERGY
+    return max(float((across * across + down * down).sqrt_().mean()) * min(light.shape), 1e-3)
 
 
 def _palette(tone: Tensor, style: Style) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from functools import lru_cache
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 SIZE_PX = 512
 _ROUNDS = 16.0
 """Added to positions, so that what is left of the first tile counts like the rest."""
-_CELLS_PX = 640
+_CELLS_PX = 648
 FINE_PX = 1024
 """Ridges and walls are sharp: drawn large, they need a finer tile than soft noise."""
 
@@ -111,24 +112,27 @@ def _stretch(lattice: Tensor, size_px: int) -> Tensor:
 
 
 def _cells(count: int, seed: int) -> Tensor:
-    """Worley cells on a jittered grid; the lead is zero on the walls."""
+    """Worley cells on a jittered grid; the lead is zero on the walls.
+
+    Drawn at twice the size, so that steps at walls stay smooth, as ``[row, y, column, x]``.
+    """
     generator = torch.Generator().manual_seed(seed)
     jitter = 0.5 + 0.8 * (torch.rand(2, count, count, generator=generator) - 0.5)
     number = torch.rand(count, count, generator=generator)
-    axis = (torch.arange(_CELLS_PX) + 0.5) / _CELLS_PX * count
-    y, x = torch.meshgrid(axis, axis, indexing="ij")
-    near = torch.full((_CELLS_PX, _CELLS_PX), 9.0)
+    inner = 2 * _CELLS_PX // count
+    at = (torch.arange(inner) + 0.5) / inner
+    near = torch.full((count, inner, count, inner), 9.0)
     second, own, slant = near.clone(), torch.zeros_like(near), torch.zeros_like(near)
-    for dy in range(-2, 3):
-        for dx in range(-2, 3):
-            row, column = y.floor().long() + dy, x.floor().long() + dx
-            at = (row % count, column % count)
-            off_x, off_y = column + jitter[0][at] - x, row + jitter[1][at] - y
-            distance = torch.hypot(off_x, off_y)
-            tilt = off_x * torch.cos(40.0 * number[at]) + off_y * torch.sin(40.0 * number[at])
-            closer = distance < near
-            second = torch.where(closer, near, torch.minimum(second, distance))
-            own = torch.where(closer, number[at], own)
-            slant = torch.where(closer, tilt, slant)
-            near = torch.minimum(near, distance)
-    return torch.stack([near, second - near, own, slant])
+    for down, right in itertools.product(range(-2, 3), repeat=2):
+        seed_x, seed_y, of_seed = (
+            part.roll((-down, -right), (0, 1))[:, None, :, None] for part in (*jitter, number)
+        )
+        off_x, off_y = right + seed_x - at, down + seed_y - at[:, None, None]
+        distance = torch.hypot(off_x, off_y)
+        tilt = off_x * torch.cos(40.0 * of_seed) + off_y * torch.sin(40.0 * of_seed)
+        closer = distance < near
+        second = torch.where(closer, near, torch.minimum(second, distance))
+        own, slant = torch.where(closer, of_seed, own), torch.where(closer, tilt, slant)
+        near = torch.minimum(near, distance)
+    tile = torch.stack([near, second - near, own, slant])
+    return F.avg_pool2d(tile.reshape(4, count * inner, count * inner), 2)
