@@ -19,7 +19,7 @@ from backend.engine.style import Style, split
 REACH_PX = 128
 """How far a pixel sees: four blurs of 24 px at an eighth of the size, and their interpolation."""
 _DITHER_PX = 1024
-_SKETCH_SCALE = 2
+_SKETCH_PX = 108
 _SLOW = 1.6
 """Brings the large forms alone back to about unit variance."""
 
@@ -34,7 +34,7 @@ def paint(latent: Tensor, window: Window | None = None) -> Tensor:
     whole = Window(0, LATENT_SCALE * latent.shape[1], 0, LATENT_SCALE * latent.shape[2])
     window = window or whole
     near = window.grown(REACH_PX, whole)
-    lab = _drawn(content, style, near, whole, light.clarity_for(_sketch(content, style)))
+    lab = _drawn(content, style, near, whole, _clarity(content, style))
     lab[0].sub_(_vignette(whole, near), alpha=0.10 * (1.0 - 0.6 * float(style.colour("mid")[0])))
     inner = window.seen_from(near)
     rgb = srgb_from_linear(linear_from_oklab(lab[:, inner.rows, inner.columns]))
@@ -42,10 +42,12 @@ def paint(latent: Tensor, window: Window | None = None) -> Tensor:
     return dithered.clamp_(0.0, 255.0).to(torch.uint8).permute(1, 2, 0).contiguous()
 
 
-def _sketch(content: Tensor, style: Style) -> Tensor:
-    """The lightness of the whole picture, small: what a painter must know before the first stroke."""
-    whole = Window(0, _SKETCH_SCALE * content.shape[1], 0, _SKETCH_SCALE * content.shape[2])
-    return _drawn(content, style, whole, whole, 0.0)[0]
+def _clarity(content: Tensor, style: Style) -> float:
+    """What a small sketch of the whole picture asks for: a painter must know before the first stroke."""
+    height, width = content.shape[1:]
+    scale = min(max(_SKETCH_PX // min(height, width), 2), LATENT_SCALE)
+    whole = Window(0, scale * height, 0, scale * width)
+    return light.clarity_for(_drawn(content, style, whole, whole, 0.0)[0], cell_px=scale)
 
 
 def _drawn(content: Tensor, style: Style, near: Window, whole: Window, clarity: float) -> Tensor:

@@ -33,7 +33,7 @@ def veil(scene: Scene) -> Layer:
     first = _curtain(hem, 0.30 + 0.09 * rays) * gate(1.6 * u1 + 1.2)
     behind = 0.42 - scene.still_y - 0.15 * u0 + 0.05 * scene.soft[1]
     second = _curtain(behind, 0.5 + 0.1 * s2) * gate(0.8 - 1.6 * u1)
-    strands = (0.50 + 0.26 * rays + 0.9 * (thin - 0.6)).clamp_min(0.05)
+    strands = (0.50 + 0.26 * rays + 1.3 * (thin - 0.6)).clamp_min(0.03)
     light = first * strands * 1.7 + 0.55 * second * (0.75 - 0.5 * strands)
     glow = 0.6 * light * light * gate(1.6 * u0 + 0.8)
     return Layer(0.35 * u0 - 0.85 + 1.5 * light, 0.3 * light, glow, 0.5 * (s2 - light))
@@ -105,15 +105,15 @@ def ink(scene: Scene) -> Layer:
     bend_x, bend_y = 0.16 * scene.soft[0] + 0.05 * u3, 0.16 * scene.soft[1] + 0.05 * u1
     rough, ridge = sample(fine_tile(), 0.22 * scene.x + bend_x, 0.22 * scene.y + bend_y)
     curl, sheet = sample(
-        fine_tile(), 0.3 * scene.x + 0.12 * rough + bend_y, 0.3 * scene.y + 0.12 * ridge - bend_x
+        fine_tile(), 0.27 * scene.x + 0.09 * rough + bend_y, 0.27 * scene.y + 0.09 * ridge - bend_x
     )
     depth = 1.15 * u0 + 0.75 * rough + 0.32 * curl + 0.25
     front = gate(-7.0 * depth)
     trail = gate(-1.6 * depth - 0.9) * (0.35 + 0.9 * sheet)
     folds = (sheet - 0.62) * (0.5 + 1.8 * front)
-    tone = 0.72 - 0.95 * front - 0.75 * trail + 0.7 * folds + 0.12 * curl * front
+    tone = 0.72 - 0.95 * front - 0.75 * trail + 0.6 * folds + 0.08 * curl * front
     rim = bell(2.6 * depth) * 0.16
-    return Layer(tone, 0.35 * front + 0.25 * folds, rim * gate(1.5 * u3), 0.7 * u3 + 0.3 * curl)
+    return Layer(tone, 0.35 * front + 0.2 * folds, rim * gate(1.5 * u3), 0.7 * u3 + 0.3 * curl)
 
 
 def _threads(value: Tensor, unit: float, width: float, strands: float = 0.0) -> Tensor:

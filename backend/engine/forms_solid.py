@@ -22,7 +22,9 @@ def cell(scene: Scene) -> Layer:
     hidden = 1.0 - show
     tone = 0.4 * u0 - 0.75 + 0.75 * far_shade * (1.0 - 0.8 * show) + show * (0.35 + 0.85 * front.shade)
     lit = gate(1.8 * u0 + 0.6)
-    glow = front.rim * (0.10 + 0.38 * lit) * near + 0.8 * front.lamp * lit + 0.3 * far_lamp * hidden
+    glow = front.rim * (0.10 + 0.38 * lit) * near + (front.lamp * lit * 0.8 + 0.3 * far_lamp * hidden) * (
+        1.0 - 0.75 * scene.key
+    )
     height = 0.40 * front.dome * near + 0.12 * far_dome * hidden
     return Layer(tone, height, glow, front.number * show)
 
@@ -57,8 +59,9 @@ def _bodies(x: Tensor, y: Tensor, blur: Tensor, swell: Tensor) -> _Bodies:
     dome = (dome * (2.0 - dome)).sqrt() * body
     rim = bell(depth / (0.012 + 0.5 * soft)) * 0.03 / (0.012 + 0.5 * soft)
     lamp = bell(inside * 3.2) * gate(14.0 * (own - 0.62)) * body
-    shade = body * (0.25 + 0.5 * rim.clamp_max(1.0) + 0.5 * (own - 0.4) + 0.5 * slant)
-    return _Bodies(body, dome, rim.clamp_max(1.2), lamp, shade, 2.0 * own - 1.0)
+    sealed = (wall * 10.0).clamp_max(1.0)  # what jumps from body to body must not be seen to jump
+    shade = body * (0.25 + 0.5 * rim.clamp_max(1.0) + sealed * (0.5 * (own - 0.4) + 0.5 * slant))
+    return _Bodies(body, dome, rim.clamp_max(1.2), lamp * sealed, shade, (2.0 * own - 1.0) * sealed)
 
 
 def _least(one: Tensor, other: Tensor) -> Tensor:
@@ -70,10 +73,10 @@ def _least(one: Tensor, other: Tensor) -> Tensor:
 def facet(scene: Scene) -> Layer:
     """Panes of glass in dark leads, each with its own light and colour; some are leaded once more."""
     u0, u1, u2, u3 = scene.fields
-    x, y = 0.5 * scene.still_x + 0.008 * scene.soft[0], 0.5 * scene.still_y + 0.006 * u1
+    x, y = 0.40 * scene.still_x + 0.008 * scene.soft[0], 0.40 * scene.still_y + 0.006 * u1
     inside, wall, own, slant = sample(cell_tile(), x, y + 0.3)
-    inner_wall, inner_own, inner_slant = sample(cell_tile()[:, 1:], 1.9 * x + 0.4, 1.9 * y)
-    split = gate(30.0 * (own - 0.55))
+    inner_wall, inner_own, inner_slant = sample(cell_tile()[:, 1:], 1.8 * x + 0.4, 1.8 * y)
+    split = gate(30.0 * (own - 0.66))
     own = torch.lerp(own, inner_own, 0.8 * split)
     seam = gate(4.0 - 75.0 * wall)
     seam = torch.maximum(seam, gate(3.0 - 60.0 * inner_wall) * split)

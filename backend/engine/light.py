@@ -15,9 +15,9 @@ TONE_SLOPE = 0.8
 """tone = tanh(TONE_SLOPE * first channel); the encoder turns it round."""
 HUE_RANGE = 0.12
 """Oklab a and b per unit of the second and third channel at full spread."""
-_ENERGY = 1.6
+_ENERGY = 1.8
 """Mean slope of lightness that pictures are drawn toward, per shorter side."""
-_EVENNESS = 0.92
+_EVENNESS = 0.96
 
 
 def spread_of(style: Style) -> float:
@@ -56,16 +56,16 @@ def graded(scene: Scene, layer: Layer, style: Style, clarity: float) -> Tensor:
     return lab
 
 
-def clarity_for(sketch: Tensor) -> float:
+def clarity_for(sketch: Tensor, cell_px: int) -> float:
     """How much clarity a picture wants whose small sketch has this lightness ``[h, w]``.
 
     Pictures of all themes, and all on the way between them, are drawn toward one wealth of detail: a walk
     does not lose its edges half-way, a soft theme is not mush, a busy one is calmed.
     """
     plain = _edges(sketch)
-    gain = _edges(2.0 * sketch - _blurred(sketch[None], 2, 7)[0]) - plain
+    gain = _edges(2.0 * sketch - _blurred(sketch[None], cell_px, 7)[0]) - plain
     wished = math.exp((1.0 - _EVENNESS) * math.log(plain) + _EVENNESS * math.log(_ENERGY))
-    return min(max((wished - plain) / max(gain, 1e-3), -0.5), 2.4)
+    return min(max((wished - plain) / max(gain, 1e-3), -0.58), 4.5)
 
 
 def _edges(light: Tensor) -> float:
