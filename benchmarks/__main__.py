@@ -6,7 +6,7 @@ import argparse
 import logging
 from collections.abc import Callable
 
-from benchmarks import busy, walk, writing
+from benchmarks import busy, paint, walk, writing
 
 Row = tuple[str, str, str]
 
@@ -49,7 +49,31 @@ def _writing(quick: bool) -> list[Row]:
     ]
 
 
-_PARTS: dict[str, Callable[[bool], list[Row]]] = {"busy": _busy, "walk": _walk, "writing": _writing}
+def _paint(quick: bool) -> list[Row]:
+    rows: list[Row] = []
+    for width, height in paint.SIZES:
+        painted = paint.compare(width, height, 3 if quick else 15)
+        own, size = painted.theme_ms[paint.DEFAULT_THEME], f"{width}x{height}"
+        slowest = max(painted.theme_ms, key=painted.theme_ms.__getitem__)
+        rows += [
+            (f"painter at {size}, pictures/s, {paint.DEFAULT_THEME}", f"{1e3 / own:.1f}", ""),
+            (
+                f"painter at {size}, pictures/s, slowest: {slowest}",
+                f"{1e3 / painted.theme_ms[slowest]:.1f}",
+                "",
+            ),
+            (f"plain warp of noise at {size}, pictures/s", f"{1e3 / painted.plain_ms:.1f}", ""),
+            (f"painter : plain warp at {size}, time", f"{own / painted.plain_ms:.2f}", "at most 1.5"),
+        ]
+    return rows
+
+
+_PARTS: dict[str, Callable[[bool], list[Row]]] = {
+    "busy": _busy,
+    "paint": _paint,
+    "walk": _walk,
+    "writing": _writing,
+}
 
 
 def main() -> None:
