@@ -24,7 +24,7 @@ def filament(scene: Scene) -> Layer:
 
 
 def veil(scene: Scene) -> Layer:
-    """Curtains: sharp along a lower hem, fading upward in rays; a farther one behind."""
+    """Curtains: sharp along a lower hem, fading upward in rays; one farther behind, a dim mirror below."""
     u0, u1, u2, u3 = scene.fields
     s2, s3 = scene.slow[2], scene.slow[3]
     fold = scene.still_x + 0.07 * u2 + 0.05 * s3
@@ -34,9 +34,10 @@ def veil(scene: Scene) -> Layer:
     behind = 0.42 - scene.still_y - 0.15 * u0 + 0.05 * scene.soft[1]
     second = _curtain(behind, 0.5 + 0.1 * s2) * gate(0.8 - 1.6 * u1)
     strands = (0.50 + 0.26 * rays + 1.3 * (thin - 0.6)).clamp_min(0.03)
-    light = first * strands * 1.7 + 0.55 * second * (0.75 - 0.5 * strands)
+    mirrored = gate(-30.0 * hem) * fade((-2.6 * hem).clamp_min(0.0)) * gate(1.2 * u1 + 0.6)
+    light = first * strands * 1.8 + second * (0.50 - 0.38 * strands) + 0.42 * mirrored * strands
     glow = 0.6 * light * light * gate(1.6 * u0 + 0.8)
-    return Layer(0.35 * u0 - 0.85 + 1.5 * light, 0.3 * light, glow, 0.5 * (s2 - light))
+    return Layer(0.35 * u0 - 0.85 + 0.10 * rays + 1.5 * light, 0.3 * light, glow, 0.5 * (s2 - light))
 
 
 def wave(scene: Scene) -> Layer:

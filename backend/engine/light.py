@@ -65,7 +65,7 @@ def clarity_for(sketch: Tensor, cell_px: int) -> float:
     plain = _edges(sketch)
     gain = _edges(2.0 * sketch - _blurred(sketch[None], cell_px, 7)[0]) - plain
     wished = math.exp((1.0 - _EVENNESS) * math.log(plain) + _EVENNESS * math.log(_ENERGY))
-    return min(max((wished - plain) / max(gain, 1e-3), -0.58), 4.5)
+    return min(max((wished - plain) / max(gain, 1e-3), -0.58), 3.4)
 
 
 def _edges(light: Tensor) -> float:
