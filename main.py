@@ -380,6 +380,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from backend.cli import exit_codes
     from backend.errors import ConfigError
 
+    # torch's idle threads spin while they wait; on a small machine they take the core that the engine
+    # or the display needs (measured: fifteen times longer a picture). Read when torch is first loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     parser = _parser()
     args = parser.parse_args(arguments)
     if not hasattr(args, "handler"):

@@ -12,6 +12,7 @@ from tests.fakes.fake_comfy import FakeComfy
 
 # Two threads are what the smallest machine has; the pictures do not depend on it.
 os.environ.setdefault("OMP_NUM_THREADS", "2")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 pytest_plugins = ["tests.fakes.fixtures"]
 
