@@ -18,6 +18,7 @@ from backend.engine.painting import Pixels
 from backend.engine.process import EngineProcess
 from backend.interpolation.spherical_lerp import slerp
 from backend.utils.picture_check import inspect_picture
+from backend.utils.prompt_manager import Prompt
 from benchmarks.loop import running_loop
 
 STEPS = 40
@@ -35,8 +36,8 @@ class Walked:
     first_frame_s: float
 
 
-def through_the_loop(gaps: int) -> tuple[float, float, float]:
-    """Seconds for ``gaps`` gaps once the loop is warm, frames per second, and seconds to the first frame."""
+def through_the_loop(gaps: int) -> tuple[float, float, float, Prompt]:
+    """Seconds for ``gaps`` gaps once it is warm, frames per second, seconds to the first, the words."""
     with tempfile.TemporaryDirectory(prefix="dreamloop-bench-") as folder:
         process = EngineProcess(Path(folder))
         try:
@@ -48,15 +49,17 @@ def through_the_loop(gaps: int) -> tuple[float, float, float]:
                 warm = loop.frames
                 seconds = loop.wait_for(lambda now: now.frames >= warm + gaps * STEPS, _GUARD_S)
                 frames = loop.frames - warm
+                assert loop.controller.newest is not None
+                prompt = loop.controller.newest.prompt
         finally:
             process.stop()
-    return seconds * gaps * STEPS / frames, frames / seconds, first_frame_s
+    return seconds * gaps * STEPS / frames, frames / seconds, first_frame_s, prompt
 
 
-def bare(gaps: int) -> tuple[float, float]:
+def bare(gaps: int, prompt: Prompt) -> tuple[float, float]:
     """Seconds that the in-betweens, and the keyframes, of ``gaps`` gaps take in one process alone."""
     painter = DreamPainter()
-    words, empty = painter.text("a quiet lake"), painter.text("")
+    words, empty = painter.text(prompt.positive), painter.text(prompt.negative)
     shape = (1, 4, EMBEDDED.height // 8, EMBEDDED.width // 8)
     sampling = {"steps": EMBEDDED.steps, "cfg": EMBEDDED.cfg, "on_step": lambda *_: None}
     latent = painter.sample(torch.zeros(shape).numpy(), words, empty, seed=0, denoise=1.0, **sampling)
@@ -82,6 +85,6 @@ def _finish(pictures: Iterator[Pixels]) -> None:
 
 def compare(gaps: int) -> Walked:
     """Both, one after the other."""
-    loop_s, frames_per_s, first_frame_s = through_the_loop(gaps)
-    in_betweens_s, keyframes_s = bare(gaps)
+    loop_s, frames_per_s, first_frame_s, prompt = through_the_loop(gaps)
+    in_betweens_s, keyframes_s = bare(gaps, prompt)
     return Walked(loop_s, in_betweens_s, keyframes_s, frames_per_s, first_frame_s)
