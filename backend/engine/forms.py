@@ -11,12 +11,16 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from backend.engine.forms_flowing import dust, filament, ink, smoke, strata, veil, wave
+from backend.engine.forms_flowing import dust, filament, smoke, strata, veil, wave
+from backend.engine.forms_grown import frond
+from backend.engine.forms_ink import ink
 from backend.engine.forms_solid import cell, crystal, facet
+from backend.engine.forms_water import drop, rain
 from backend.engine.scene import Layer, Scene
 
 FORMS: Mapping[str, Callable[[Scene], Layer]] = {
-    form.__name__: form for form in (filament, veil, wave, cell, facet, crystal, strata, dust, smoke, ink)
+    form.__name__: form
+    for form in (filament, veil, wave, cell, facet, crystal, strata, dust, smoke, ink, drop, rain, frond)
 }
 
 _TERRITORY = 1.5

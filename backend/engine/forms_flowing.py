@@ -1,4 +1,4 @@
-"""Forms without edges of their own: filaments, veils, waves, strata, dust, smoke, ink."""
+"""Forms without edges of their own: filaments, veils, waves, strata, dust, smoke."""
 
 from __future__ import annotations
 
@@ -98,23 +98,6 @@ def smoke(scene: Scene) -> Layer:
     return Layer(
         tone, 0.6 * density + 0.45 * ridge, density.pow(6) * (0.1 + 0.5 * ridge * ridge), 0.4 * rough
     )
-
-
-def ink(scene: Scene) -> Layer:
-    """Ink let into water: a crisp front that curls, sheets seen on edge inside, clear water around."""
-    u0, u1, _, u3 = scene.fields
-    bend_x, bend_y = 0.16 * scene.soft[0] + 0.05 * u3, 0.16 * scene.soft[1] + 0.05 * u1
-    rough, ridge = sample(fine_tile(), 0.22 * scene.x + bend_x, 0.22 * scene.y + bend_y)
-    curl, sheet = sample(
-        fine_tile(), 0.27 * scene.x + 0.09 * rough + bend_y, 0.27 * scene.y + 0.09 * ridge - bend_x
-    )
-    depth = 1.15 * u0 + 0.75 * rough + 0.32 * curl + 0.25
-    front = gate(-7.0 * depth)
-    trail = gate(-1.6 * depth - 0.9) * (0.35 + 0.9 * sheet)
-    folds = (sheet - 0.62) * (0.5 + 1.8 * front)
-    tone = 0.72 - 0.95 * front - 0.75 * trail + 0.6 * folds + 0.08 * curl * front
-    rim = bell(2.6 * depth) * 0.16
-    return Layer(tone, 0.35 * front + 0.2 * folds, rim * gate(1.5 * u3), 0.7 * u3 + 0.3 * curl)
 
 
 def _threads(value: Tensor, unit: float, width: float, strands: float = 0.0) -> Tensor:

@@ -20,7 +20,7 @@ FINE_PX = 1024
 @lru_cache(maxsize=1)
 def soft_tile() -> Tensor:
     """``[1, 3, SIZE+1, SIZE+1]`` smooth noise of unit variance; large forms carry most of it."""
-    return _wrapped(torch.stack([_noise(seed, first=4, octaves=4, falloff=0.42) for seed in (11, 12, 13)]))
+    return wrapped(torch.stack([_noise(seed, first=4, octaves=4, falloff=0.42) for seed in (11, 12, 13)]))
 
 
 @lru_cache(maxsize=1)
@@ -35,13 +35,13 @@ def fine_tile() -> Tensor:
         ]
     )
     shares = torch.tensor([0.55, 0.3, 0.15]).reshape(3, 1, 1)
-    return _wrapped(torch.stack([rough, (ridges * shares).sum(0)]))
+    return wrapped(torch.stack([rough, (ridges * shares).sum(0)]))
 
 
 @lru_cache(maxsize=1)
 def cell_tile() -> Tensor:
     """``[1, 4, ...]``: distance to the nearest seed, its lead on the second, own number, slant."""
-    return _wrapped(_cells(count=9, seed=41))
+    return wrapped(_cells(count=9, seed=41))
 
 
 @lru_cache(maxsize=1)
@@ -54,11 +54,11 @@ def star_tile() -> Tensor:
         x, y, luck = torch.rand(3, generator=generator).tolist()
         luck *= luck**0.6
         radius = 0.95 + 1.6 * luck**6
-        across = _round_distance(axis, x * SIZE_PX)
-        down = _round_distance(axis, y * SIZE_PX)
+        across = round_distance(axis, x * SIZE_PX)
+        down = round_distance(axis, y * SIZE_PX)
         spot = torch.exp(-((across / radius) ** 2))[None, :] * torch.exp(-((down / radius) ** 2))[:, None]
         sky += spot * (0.16 + 0.84 * luck**5)
-    return _wrapped(sky[None])
+    return wrapped(sky[None])
 
 
 def sample(tile: Tensor, x: Tensor, y: Tensor) -> Tensor:
@@ -81,11 +81,12 @@ def doubled(*fields: Tensor, like: Tensor) -> list[Tensor]:
     return list(F.interpolate(stack, like.shape, mode="bilinear", align_corners=False)[0])
 
 
-def _wrapped(channels: Tensor) -> Tensor:
+def wrapped(channels: Tensor) -> Tensor:
+    """``[1, C, H + 1, W + 1]``: what sampling between the last texel and the first needs."""
     return F.pad(channels[None], (0, 1, 0, 1), mode="circular").contiguous()
 
 
-def _round_distance(axis: Tensor, at: float) -> Tensor:
+def round_distance(axis: Tensor, at: float) -> Tensor:
     distance = (axis - at).abs()
     return torch.minimum(distance, SIZE_PX - distance)
 

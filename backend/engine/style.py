@@ -1,4 +1,4 @@
-"""What a picture looks like, as 31 numbers, and how they ride in a latent.
+"""What a picture looks like, as a few numbers, and how they ride in a latent.
 
 A decoder sees the latent and nothing else, so palette and forms must be in it. They ride as tones: faint
 patterns of the finest spatial frequencies, to which the picture's content (which is smooth) is blind. A
@@ -15,7 +15,10 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-FORMS = ("filament", "veil", "wave", "cell", "facet", "crystal", "strata", "dust", "smoke", "ink")
+FORMS = (
+    "filament", "veil", "wave", "cell", "facet", "crystal", "strata", "dust", "smoke", "ink", "drop", "rain",
+    "frond",
+)  # fmt: skip
 DIALS = ("scale", "glow", "haze", "contrast", "spread", "body", "lean", "warp", "film")
 COLOURS = ("shadow", "mid", "light", "accent")
 SIZE = 3 * len(COLOURS) + len(FORMS) + len(DIALS)
@@ -96,14 +99,19 @@ def join(content: Tensor, style: Style) -> Tensor:
     patterns, solve = _patterns(content.shape[1], content.shape[2])
     flat = content.reshape(4, -1)
     flat = flat - (solve @ flat.T).T @ patterns
-    codes = torch.cat([torch.tensor([_PILOT]), style.codes * _TONE])
+    codes = torch.zeros(4 * len(patterns))
+    codes[0] = _PILOT
+    codes[1 : SIZE + 1] = style.codes * _TONE
     tones = codes.reshape(-1, 4).T @ patterns
     return (flat + tones).reshape(content.shape)
 
 
 @lru_cache(maxsize=4)
 def _patterns(height: int, width: int) -> tuple[Tensor, Tensor]:
-    """Eight patterns ``[8, h * w]`` and the weighted least-squares reader of their amounts."""
+    """Nine patterns ``[9, h * w]`` and the weighted least-squares reader of their amounts.
+
+    Each carries four numbers, one in each channel: the pilot and up to 35 of a style.
+    """
     y = torch.arange(height).reshape(-1, 1).expand(height, width)
     x = torch.arange(width).expand(height, width)
     across, down = 1.0 - 2.0 * (x % 2), 1.0 - 2.0 * (y % 2)
@@ -117,6 +125,7 @@ def _patterns(height: int, width: int) -> tuple[Tensor, Tensor]:
         across * slow_y * down,
         slow_x * down * across,
         slow_x * slow_y,
+        slow_x * slow_y * across * down,
     ]
     rows = torch.stack([pattern.flatten() for pattern in patterns]).double()
     weighted = rows * (_window(height)[:, None] * _window(width)).flatten()
