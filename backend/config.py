@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from backend.config_lists import as_text
 from backend.config_sections import (
     ComfyUISettings,
     DisplaySettings,
@@ -23,7 +24,7 @@ from backend.config_sections import (
     keys,
     sections,
 )
-from backend.config_values import Size, schema_of, wish_of, write_value
+from backend.config_values import Size, is_list, is_secret, schema_of, wish_of, write_value
 from backend.errors import ConfigError, Problem
 from backend.utils.file_ops import read_at_most
 from backend.utils.yaml_lines import Located, load, shorten
@@ -175,6 +176,8 @@ def _section_from_file(
         field = keys().get(dotted)
         if field is None:
             problems.append(Problem(source, node.key_line, dotted, _shown(node.written), _unknown(dotted)))
+        elif isinstance(node.value, dict | tuple) and is_list(field):
+            given[dotted] = _Given(as_text(node), source, node.line)
         elif node.value is None or isinstance(node.value, dict | tuple):
             kind = node.written if node.value is None else "a list or mapping"
             wish = f"{wish_of(field)}; without the line it is {field.default}"
@@ -214,9 +217,10 @@ def _validated(given: Mapping[str, _Given], folder: Path, problems: list[Problem
     except ValidationError as invalid:
         for error in invalid.errors(include_url=False, include_context=False):
             dotted = ".".join(str(step) for step in error["loc"][:2])
-            value = given[dotted]
-            wish = wish_of(keys()[dotted])
-            problems.append(Problem(value.source, value.line, dotted, _shown(value.text), wish))
+            value, field = given[dotted], keys()[dotted]
+            wish = str(error["msg"]).removeprefix("Value error, ") if is_list(field) else wish_of(field)
+            text = "***" if is_secret(field) else _shown(value.text)
+            problems.append(Problem(value.source, value.line, dotted, text, wish))
         return None
 
 

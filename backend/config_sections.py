@@ -11,7 +11,8 @@ from typing import Any, Literal, cast
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
 
-from backend.config_values import AUTO, Bytes, Folder, Name, PictureSize, Url, may_be_auto
+from backend.config_lists import Adapters, Command, Headers, Names
+from backend.config_values import AUTO, Bytes, Cap, Folder, ModelName, Name, PictureSize, Url, may_be_auto
 
 
 def _key(default: str, what: str, **limits: float) -> Any:
@@ -38,13 +39,28 @@ class ComfyUISettings(Section):
     url: Url | None = _key(
         AUTO, "Address of the ComfyUI that paints; auto looks on this machine, else paints itself"
     )
-    checkpoint: Name | None = _key(
-        AUTO, "Model file in ComfyUI's checkpoints; auto takes the first one it has"
+    headers: Headers = _key("{}", "Extra HTTP headers, e.g. what a proxy before it asks for; never logged")
+    launch: Command = _key("[]", "Command that starts ComfyUI at comfyui.url; it is stopped with Dreamloop")
+    device: Literal["cpu"] | None = _key(AUTO, "cpu starts comfyui.launch with --cpu")
+    family: Name | None = _key(AUTO, "Model family; auto tells it from names and metadata")
+    checkpoint: ModelName | None = _key(
+        AUTO, "Model file in ComfyUI's checkpoints; auto takes the first one it knows"
     )
+    diffusion_model: ModelName | None = _key(
+        AUTO, "Model file in ComfyUI's diffusion_models, for families that come in parts"
+    )
+    text_encoders: Names = _key("[]", "Files in ComfyUI's text_encoders; none finds them by their names")
+    vae: ModelName | None = _key(AUTO, "File in ComfyUI's vae, for families that come in parts")
     job_timeout_seconds: float = _key("300", "Seconds after which a job counts as failed", ge=5, le=3600)
+    load_timeout_seconds: float = _key(
+        "120", "Seconds that a node may run without a sign of progress", ge=5, le=3600
+    )
+    step_timeout_seconds: float = _key("15", "Seconds between two sampling steps", ge=1, le=3600)
     connect_timeout_seconds: float = _key(
         "5", "Seconds to wait for a connection to the engine", ge=0.5, le=60
     )
+    max_json: Cap = _key("8 MB", "The most that an answer about queue or history may have")
+    max_file: Cap = _key("64 MB", "The most that a picture, a latent or the list of nodes may have")
 
 
 class DreamSettings(Section):
@@ -53,6 +69,10 @@ class DreamSettings(Section):
     mode: Literal["txt2img", "img2img", "interpolate", "hybrid"] = _key(
         "hybrid", "Whether keyframes go on from each other, and whether the time between them is filled"
     )
+    workflow: ModelName | None = _key(
+        AUTO, "A workflow of your own in prompts/workflows; auto builds one for the model"
+    )
+    adapters: Adapters = _key("[]", "LoRAs, ControlNets and other changes to the model's way, in order")
     size: PictureSize | None = _key(AUTO, "Size of the pictures; auto takes what the model paints best")
     denoise: float = _key("0.45", "How far a keyframe may leave the one before; 1 forgets it", ge=0.05, le=1)
     seconds_per_keyframe: float = _key("4", "Seconds of dream from one keyframe to the next", ge=0.5, le=600)

@@ -17,6 +17,8 @@ import annotated_types
 from pydantic import AfterValidator, BeforeValidator, ValidationInfo
 from pydantic.fields import FieldInfo
 
+from backend.config_lists import LISTS, Headers, read_model_name, write_list
+
 AUTO = "auto"
 
 _SIZE = re.compile(r"(\d{1,5}) ?[xX×] ?(\d{1,5})")
@@ -27,8 +29,12 @@ _UNITS = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12} | {
     "GiB": 2**30,
     "TiB": 2**40,
 }
+_URL_PATH = re.compile(r"[A-Za-z0-9._~/-]*")
+# What people copy from their browser; Dreamloop adds these itself.
+_ENDPOINTS = frozenset({"prompt", "queue", "history", "ws", "view", "object_info", "system_stats"})
 _MIN_SIZE_PX, _MAX_SIZE_PX = 64, 4096
 _MIN_BYTES, _MAX_BYTES = 10 * 10**6, 100 * 10**12
+_MIN_CAP, _MAX_CAP = 10**6, 4 * 10**9
 
 
 @dataclass(frozen=True)
@@ -58,11 +64,20 @@ def read_size(value: object) -> object:
 
 def read_bytes(value: object) -> object:
     """``1.5 GiB`` as a number of bytes; what is no text is left to the type."""
+    return _bytes_between(value, _MIN_BYTES, _MAX_BYTES)
+
+
+def read_cap(value: object) -> object:
+    """The same for the most that an answer may have."""
+    return _bytes_between(value, _MIN_CAP, _MAX_CAP)
+
+
+def _bytes_between(value: object, low: int, high: int) -> object:
     if not isinstance(value, str):
         return value
     found = _BYTES.fullmatch(value.strip())
     count = round(float(found[1]) * _UNITS[found[2]]) if found else 0
-    if not _MIN_BYTES <= count <= _MAX_BYTES:
+    if not low <= count <= high:
         raise ValueError("not a number of bytes in range")
     return count
 
@@ -75,10 +90,13 @@ def write_bytes(count: int) -> str:
 
 def _read_url(value: str) -> str:
     url = urlsplit(value)  # raises ValueError on a broken IPv6 address
-    extra = url.path.strip("/") or url.query or url.fragment or url.username or url.password
+    extra = url.query or url.fragment or url.username or url.password
     if url.scheme not in ("http", "https") or not url.hostname or extra or url.port == 0:
         raise ValueError("not http(s)://host:port")
-    return f"{url.scheme}://{url.netloc}"
+    parts = url.path.rstrip("/").split("/")
+    if not _URL_PATH.fullmatch(url.path) or ".." in parts or parts[-1] in _ENDPOINTS:
+        raise ValueError("not the path of a proxy")
+    return f"{url.scheme}://{url.netloc}{url.path.rstrip('/')}"
 
 
 def _read_name(value: str) -> str:
@@ -102,11 +120,22 @@ Url = Annotated[str, AfterValidator(_read_url)]
 Name = Annotated[str, AfterValidator(_read_name)]
 Folder = Annotated[Path, AfterValidator(_read_folder)]
 Bytes = Annotated[int, BeforeValidator(read_bytes)]
+Cap = Annotated[int, BeforeValidator(read_cap)]
+ModelName = Annotated[str, AfterValidator(read_model_name)]
 PictureSize = Annotated[Size, BeforeValidator(read_size)]
 
 # What cannot be told from limits alone: the wish, and a pattern for the JSON Schema.
 _SPECIAL: dict[object, tuple[str, dict[str, Any]]] = {
-    Url: ("http://host:port or https://host:port, nothing behind it", {"pattern": "^https?://[^/@?#]+/?$"}),
+    **LISTS,
+    Url: (
+        "http://host:port or https://host:port, at most with a proxy's own path behind it",
+        {"pattern": "^https?://[^/@?#]+(/[^?#]*)?$"},
+    ),
+    ModelName: (
+        "a name as ComfyUI lists it, inside its models folder",
+        {"minLength": 1, "maxLength": 255},
+    ),
+    Cap: ('a size from 1 MB to 4 GB, like "8 MB"', {"pattern": f"^{_BYTES.pattern}$"}),
     Name: ("a name", {"minLength": 1, "maxLength": 255}),
     Folder: ("a folder", {"minLength": 1}),
     Bytes: (
@@ -132,6 +161,16 @@ def wish_of(field: FieldInfo) -> str:
     return f"{AUTO}, or {wish}" if auto else wish
 
 
+def is_list(field: FieldInfo) -> bool:
+    """Whether the value is a list or a mapping, whose readers explain what is wrong with it."""
+    return _kind_of(field)[0] in LISTS
+
+
+def is_secret(field: FieldInfo) -> bool:
+    """Whether the value must not be repeated to anybody."""
+    return bool(_kind_of(field)[0] == Headers)
+
+
 def schema_of(field: FieldInfo) -> dict[str, Any]:
     """The field as JSON Schema."""
     kind, auto = _kind_of(field)
@@ -144,7 +183,10 @@ def write_value(field: FieldInfo, value: object) -> str:
     """A typed value as a person would write it."""
     if value is None:
         return AUTO
-    if isinstance(value, int) and _kind_of(field)[0] == Bytes:
+    kind = _kind_of(field)[0]
+    if kind in LISTS:
+        return write_list(value)
+    if isinstance(value, int) and kind in (Bytes, Cap):
         return write_bytes(value)
     return f"{value:.15g}" if isinstance(value, float) else str(value)
 
@@ -185,7 +227,9 @@ def _plain_schema(kind: Any, field: FieldInfo) -> dict[str, Any]:
     return {"type": "integer" if kind is int else "number", "minimum": low, "maximum": high}
 
 
-def _as_number(written: str) -> str | int | float:
+def _as_number(written: str) -> object:
+    if written in ("[]", "{}"):
+        return [] if written == "[]" else {}
     try:
         return float(written) if "." in written else int(written)
     except ValueError:
