@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 
 from backend.core.comfyui_api import ComfyUIClient, Failed, HttpLimits, SocketTimes
-from tests.core.half_open_proxy import HalfOpenProxy
 from tests.core.test_comfyui_api import QUICK, eventually, finished, submit
+from tests.fakes.chaos_proxy import ChaosProxy
 from tests.fakes.fake_comfy import FakeComfy
 
 IMPATIENT = SocketTimes(connect_s=0.3, tick_s=0.02, ping_s=0.1, silence_s=0.3)
@@ -18,7 +18,7 @@ FD_FOLDER = Path("/proc/self/fd")
 def test_f02_a_network_that_swallows_everything_is_noticed_and_the_job_is_not_lost(
     fake_comfy: FakeComfy,
 ) -> None:
-    with HalfOpenProxy(fake_comfy.port) as proxy:
+    with ChaosProxy(fake_comfy.port) as proxy:
         client = ComfyUIClient(
             proxy.url, HttpLimits(connect_s=0.3, answer_s=0.3), patience=QUICK, times=IMPATIENT
         )
@@ -27,24 +27,24 @@ def test_f02_a_network_that_swallows_everything_is_noticed_and_the_job_is_not_lo
         fake_comfy.painter.step_s = 0.1
         job = submit(client)
         eventually(lambda: job.started)
-        proxy.blackhole.set()
+        proxy.blackhole()
         eventually(lambda: client.connection.socket == "closed" and not client.connection.reachable)
         assert not job.done()
-        proxy.blackhole.clear()
+        proxy.heal()
         finished(job)
         eventually(lambda: client.connection.socket == "open")
         client.close()
 
 
 def test_closing_takes_no_longer_than_it_may_while_the_server_says_nothing(fake_comfy: FakeComfy) -> None:
-    with HalfOpenProxy(fake_comfy.port) as proxy:
+    with ChaosProxy(fake_comfy.port) as proxy:
         client = ComfyUIClient(proxy.url, patience=QUICK, times=IMPATIENT)
         client.start()
         finished(submit(client))
         fake_comfy.painter.hold()
         job = submit(client)
         eventually(lambda: job.started)
-        proxy.blackhole.set()
+        proxy.blackhole()
         eventually(lambda: client.connection.socket == "closed")
         began = time.monotonic()
         client.close(timeout_s=0.2)
