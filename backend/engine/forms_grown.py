@@ -19,10 +19,10 @@ def frond(scene: Scene) -> Layer:
     """Curved ribs with side branches that branch again; near ones sharp, far ones shapes in the haze."""
     u0, u1, u2, u3 = scene.fields
     x, y = scene.still_x + 0.02 * scene.soft[0], scene.still_y + 0.02 * scene.soft[1]
-    near = _fronds(0.34 * x + 0.1, 0.34 * y + 0.2, u1, 0.34 * scene.unit, blur=0.0)
-    middle = _fronds(0.52 * x + 0.63, 0.52 * y + 0.4, u2, 0.52 * scene.unit, blur=0.10)
+    near = _fronds(0.34 * x + 0.1, 0.34 * y + 0.2, u1, scene.slow[3], 0.34 * scene.unit, blur=0.0)
+    middle = _fronds(0.52 * x + 0.63, 0.52 * y + 0.4, u2, -scene.slow[3], 0.52 * scene.unit, blur=0.10)
     small_x, small_y, small_u = half(x, y, u3)
-    far = _fronds(0.80 * small_x + 0.2, 0.80 * small_y + 0.7, small_u, 1.6 * scene.unit, blur=0.35)
+    far = _fronds(0.80 * small_x + 0.2, 0.80 * small_y + 0.7, small_u, -small_u, 1.6 * scene.unit, blur=0.35)
     far_body, far_shade = doubled(far.body, far.shade, like=x)
     behind = 1.0 - near.body
     light = gate(1.5 * u0 + 0.8)
@@ -43,10 +43,15 @@ class _Fronds:
         self.body, self.shade, self.vein, self.dome, self.own = body, shade, vein, dome, own
 
 
-def _fronds(x: Tensor, y: Tensor, open_: Tensor, texel: float, *, blur: float) -> _Fronds:
-    """Fronds at positions in tiles; ``open_`` sets leaflets apart (fern) or joins them (leaf)."""
+def _fronds(x: Tensor, y: Tensor, open_: Tensor, growth: Tensor, texel: float, *, blur: float) -> _Fronds:
+    """Fronds at positions in tiles; ``open_`` sets leaflets apart (fern) or joins them (leaf).
+
+    They unroll and withdraw with ``growth``, each at its own time.
+    """
     along, across, own, inside = sample(frond_tile(), x, y)
-    side = across.abs()
+    reach = 0.85 + 0.55 * torch.tanh(1.2 * growth + 2.0 * own)
+    unrolled = (3.0 * (reach - along)).clamp(0.0, 1.0)
+    side = across.abs() / (0.15 + 0.85 * unrolled)
     gap = 0.47 - 0.17 * gate(1.6 * open_ + 2.0 * own + 1.0)
     lean = _BRANCHES * along - 3.0 * side * (1.3 - along)
     place = (lean + 0.5 * gate(60.0 * across)).frac() - 0.5
@@ -55,7 +60,7 @@ def _fronds(x: Tensor, y: Tensor, open_: Tensor, texel: float, *, blur: float) -
     soft = 0.03 + 1.2 * pixel + blur
     leaflet = gate((width - place.abs()) / soft * 1.6)
     rib = bell(side * _WIDTH / (0.0022 + 0.8 * texel + 0.02 * blur))
-    ends = gate((inside - 0.02) / (0.025 + 0.25 * blur + texel))
+    ends = gate((inside - 0.02) / (0.025 + 0.25 * blur + texel)) * unrolled * (2.0 - unrolled)
     body = torch.maximum(leaflet, rib) * ends
     midline = bell(place / (0.05 + 0.9 * pixel + blur)) * (1.0 - 0.6 * side)
     second = torch.sin(2.0 * math.pi * (9.0 * side - 2.2 * place.abs()))

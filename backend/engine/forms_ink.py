@@ -16,14 +16,14 @@ def ink(scene: Scene) -> Layer:
     """A cloud that unfolds, and plumes that sink from it at three depths; clear water around."""
     u0, u1, u2, u3 = scene.fields
     cloud, eddy_x, eddy_y = _cloud(scene)
-    x = scene.still_x + 0.03 * u3 + 0.035 * scene.soft[0] + 0.028 * eddy_x
-    y = scene.still_y + 0.03 * u1 + 0.035 * scene.soft[1] + 0.028 * eddy_y
+    x = scene.still_x + 0.03 * u3 + 0.035 * scene.soft[0] + 0.019 * eddy_x
+    y = scene.still_y + 0.03 * u1 + 0.035 * scene.soft[1] + 0.019 * eddy_y
     amount = 0.9 * scene.slow[3] - 0.6 * scene.slow[1]
-    near = _plumes(0.29 * x + 0.12, 0.29 * y + 0.08, amount, 0.29 * scene.unit, blur=0.0)
-    middle = _plumes(0.47 * x + 0.55, 0.47 * y + 0.3, 0.2 - amount, 0.47 * scene.unit, blur=0.06)
-    small_x, small_y, small_amount = half(x, y, scene.slow[2])
-    far = _plumes(0.66 * small_x + 0.8, 0.66 * small_y, small_amount, 1.3 * scene.unit, blur=0.3)
-    far = doubled(far, like=x)[0]
+    near = _plumes(0.29 * x + 0.12, 0.29 * y + 0.08, amount, 0.29 * scene.unit, 0.0)
+    small_x, small_y, small_amount, small_slow = half(x, y, amount, scene.slow[2])
+    middle = _plumes(0.47 * small_x + 0.55, 0.47 * small_y + 0.3, 0.2 - small_amount, 0.9 * scene.unit, 0.05)
+    far = _plumes(0.66 * small_x + 0.8, 0.66 * small_y, small_slow, 1.3 * scene.unit, 0.3)
+    middle, far = doubled(middle, far, like=x)
     dark = 1.0 - (1.0 - 0.95 * near) * (1.0 - 0.66 * middle) * (1.0 - 0.32 * far) * (1.0 - 0.85 * cloud)
     tone = 1.5 - 0.20 * u0 - 2.9 * dark
     rim = bell(4.0 * (dark - 0.30)) * 0.10
@@ -44,7 +44,7 @@ def _cloud(scene: Scene) -> tuple[Tensor, Tensor, Tensor]:
     return torch.clamp(dark, 0.0, 1.0), rough, curl
 
 
-def _plumes(x: Tensor, y: Tensor, amount: Tensor, texel: float, *, blur: float) -> Tensor:
+def _plumes(x: Tensor, y: Tensor, amount: Tensor, texel: float, blur: float) -> Tensor:
     """0 to 1, how much ink is seen at positions in tiles."""
     across, along, own, margin = sample(plume_tile(), x, y)
     rough, ridge = sample(fine_tile(), 0.16 * across + 0.37 * own, 0.035 * along + 0.61 * own)

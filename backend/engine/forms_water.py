@@ -30,8 +30,8 @@ def drop(scene: Scene) -> Layer:
     cover = body + small_body
     shade = near.shade * body + small.shade * small_body
     shine = near.shine * body + 0.8 * small.shine * small_body
-    tone = 0.30 * u0 - 0.62 + 0.9 * lights + cover * (0.12 + 0.25 * lights) + shade
-    glow = 0.62 * discs * (1.0 - 0.4 * cover) * gate(1.5 * u0 + 0.8) * (1.0 - 0.6 * scene.key)
+    tone = 0.30 * u0 - 0.70 + 1.1 * lights + cover * (0.12 + 0.25 * lights) + shade
+    glow = 0.8 * discs * (1.0 - 0.4 * cover) * gate(1.5 * u0 + 0.8) * (1.0 - 0.6 * scene.key)
     height = 0.10 * lens.dome * body
     return Layer(tone + 1.5 * shine, height, glow + 0.9 * shine, 0.5 * u3 + 0.5 * discs - 0.3 * cover)
 
@@ -46,19 +46,20 @@ class _Lenses:
         self.dome = (1.0 - out).clamp_min(0.0)
         edge = bell(2.6 * (out - 1.0))
         fall = 0.64 * across + 0.77 * down  # away from the light, which comes from the upper left
-        self.shade = 0.75 * out * fall - 0.55 * edge * (0.75 - fall)
+        self.shade = 0.95 * out * fall - 0.75 * edge * (0.75 - fall)
         spot = (across + 0.36).square() + (down + 0.42).square()
         caustic = bell(3.4 * (out - 0.55)) * gate(7.0 * (fall - 0.42))
-        self.shine = (1.2 * bell(28.0 * spot) + 0.42 * caustic) * (radius * 14.0).clamp_max(1.0)
+        self.shine = (1.5 * bell(28.0 * spot) + 0.42 * caustic) * (radius * 14.0).clamp_max(1.0)
 
 
 def _drops(x: Tensor, y: Tensor, grow: Tensor, texel: float) -> _Lenses:
     """Drops grow and dry where the latent says, each at its own time."""
     across, down, radius, own, beyond = sample(drop_tile(), x, y)
-    size = 0.70 + 0.30 * torch.tanh(1.3 * grow + 2.4 * own)
+    size = 0.58 + 0.42 * torch.tanh(1.5 * grow + 2.4 * own)
     now = radius * size
     across, down = across / size, down / size
-    inside = now - radius - beyond
+    exact = now - now * (across * across + down * down).clamp_max(9.0).sqrt()
+    inside = torch.minimum(exact, now - radius - beyond + 0.0006)  # where numbers jump there is no drop
     return _Lenses(inside, across, down, now, soft=max(0.0016, 0.6 * texel))
 
 
@@ -69,7 +70,7 @@ def _lights(scene: Scene, x: Tensor, y: Tensor, u1: Tensor) -> tuple[Tensor, Ten
     large = _discs(0.30 * small_x + 0.55, 0.30 * small_y + 0.25, small_swell)
     lesser = _discs(0.62 * small_x + 0.1, 0.62 * small_y + 0.9, -small_swell)
     masses, discs = doubled(rough + 0.9 * large + 0.5 * lesser, large + 0.8 * lesser, like=x)
-    return 0.42 * masses, discs
+    return 0.55 * masses, discs
 
 
 def _discs(x: Tensor, y: Tensor, swell: Tensor) -> Tensor:
@@ -77,17 +78,16 @@ def _discs(x: Tensor, y: Tensor, swell: Tensor) -> Tensor:
     _, _, radius, own, beyond = sample(drop_tile(), x, y)
     out = (1.0 + beyond / radius) / (0.86 + 0.14 * swell)
     soft = 0.05 + 0.05 * (1.0 + own)
-    return (
-        gate((1.0 - out) / soft * 1.4)
-        * (0.62 + 0.30 * out.clamp_max(1.2).pow(4))
-        * (0.55 + 0.45 * own + 0.25 * swell)
-    )
+    rim = 0.62 + 0.30 * out.clamp_max(1.2).pow(4)
+    bright = (0.55 + 0.45 * own + 0.25 * swell).clamp_min(0.0)
+    disc: Tensor = gate((1.0 - out) / soft * 1.4) * rim * bright
+    return disc
 
 
 def rain(scene: Scene) -> Layer:
     """Slanting streaks at three depths before shafts of mist, and rings on a dim water."""
     u0, _, u2, u3 = scene.fields
-    x = scene.sky_x + 0.13 * scene.sky_y
+    x = scene.sky_x - 0.026 * scene.slow[1] + 0.13 * scene.sky_y  # rain falls straight
     y = scene.sky_y + 0.16 * scene.slow[0]
     veil = sample(fine_tile(), 0.34 * x + 0.02 * scene.slow[3], 0.030 * scene.sky_y + 0.05 * scene.slow[0])[0]
     far = sample(rain_tile(), 1.40 * x + 0.37, 1.10 * y)[0]
@@ -99,17 +99,17 @@ def rain(scene: Scene) -> Layer:
     streaks = (0.7 * far + 0.9 * middle + 0.55 * near) * (0.25 + 0.9 * lit)
     mist = bell((scene.still_y - 0.60) / 0.22) * gate(1.2 * u2 + 0.6)
     tone = 0.4 * u0 - 0.45 + 0.5 * veil * (1.0 - 0.8 * ground) + 0.55 * mist + 0.2 * ground * scene.soft[1]
-    tone = tone + (0.45 + 0.4 * veil) * rings + 1.1 * streaks
-    return Layer(tone, 0.10 * veil + 0.05 * rings, 0.2 * streaks * lit, 0.5 * u2 + 0.3 * veil)
+    tone = tone + (0.6 + 0.4 * veil) * rings + 1.5 * streaks
+    return Layer(tone, 0.10 * veil + 0.05 * rings, 0.3 * streaks * lit, 0.5 * u2 + 0.3 * veil)
 
 
 def _rings(scene: Scene) -> Tensor:
     """Rings on water that lies in front of us; -1 to 1, fading toward the horizon."""
-    near = (scene.sky_y - 0.50).clamp_min(0.06)
-    x, y = 0.16 * scene.sky_x / near, -0.085 / near + 0.03 * scene.slow[2]
+    near = (scene.sky_y - 0.026 * scene.slow[2] - 0.50).clamp_min(0.06)
+    x, y = 0.16 * scene.sky_x / near, -0.085 / near
     _, _, radius, own, beyond = sample(drop_tile(), 0.5 * x + 0.5, 1.2 * y)
     out = (1.0 + beyond / radius).clamp(0.0, 2.0)
-    front = 0.72 + 0.22 * torch.tanh(1.2 * scene.slow[1] + 2.4 * own)
+    front = 0.72 + 0.22 * torch.tanh(1.2 * scene.slow[1] + 3.0 * own)
     wave = torch.cos(17.0 * (out - front)) * bell(3.6 * (out - front + 0.12))
     return wave * gate((radius - 0.022) * 400.0) * (near * 3.0).clamp_max(1.0) * gate(40.0 * (near - 0.10))
 

@@ -66,9 +66,10 @@ FORMS: dict[str, dict[str, float]] = {
     "steam": {"smoke": 0.8}, "rain": {"rain": 1.0}, "tendril": {"smoke": 0.5, "filament": 0.2},
     "breath": {"smoke": 0.4}, "water": {"smoke": 0.1}, "fern": {"frond": 1.2},
     "drop": {"drop": 1.1}, "droplet": {"drop": 1.1}, "drizzle": {"rain": 1.0}, "raindrop": {"drop": 1.0},
-    "shower": {"rain": 0.9}, "downpour": {"rain": 1.1}, "monsoon": {"rain": 1.1}, "bokeh": {"drop": 0.9},
+    "shower": {"rain": 0.9}, "downpour": {"rain": 1.1}, "monsoon": {"rain": 1.1}, "bokeh": {"drop": 0.35},
     "wet": {"drop": 0.3}, "condens": {"drop": 0.9}, "frond": {"frond": 1.2}, "leaf": {"frond": 0.9},
-    "leaves": {"frond": 0.9}, "foliage": {"frond": 0.9}, "feather": {"frond": 0.9}, "feathered": {"ink": 0.1, "smoke": 0.1}, "palm": {"frond": 0.9},
+    "leaves": {"frond": 0.9}, "foliage": {"frond": 0.9}, "feather": {"frond": 0.9},
+    "feathered": {"ink": 0.1, "smoke": 0.1}, "palm": {"frond": 0.9},
     "forest": {"frond": 0.4}, "jungle": {"frond": 0.7}, "wood": {"frond": 0.3}, "garden": {"frond": 0.4},
     "tree": {"frond": 0.3}, "grass": {"frond": 0.5}, "plant": {"frond": 0.6}, "storm": {"rain": 0.4},
 }  # fmt: skip
