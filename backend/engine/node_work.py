@@ -17,6 +17,7 @@ from backend.engine.painting import LATENT_CHANNELS, LATENT_SCALE, Latent, OnSte
 from backend.engine.pictures import Picture, encode_all
 from backend.engine.tiling import LARGE_PX, LARGE_TILE_PX, paint_tiled
 from backend.engine.wording import Loras, Phrase, read, read_unwished
+from backend.utils.png_text import with_text
 
 _MAX_LATENT_CELLS = 64 * 1024 * 1024
 """Cells of one EmptyLatentImage (1 GiB of float32): a typing error must not take the machine's memory."""
@@ -147,7 +148,7 @@ def _saved(call: NodeCall, folder_type: str, prefix: str) -> NodeResult:
     images = []
     for picture in call.inputs["images"]:
         call.check_interrupt()
-        data = png.with_text(picture.png, graph_texts(call))
+        data = with_text(picture.png, graph_texts(call))
         images.append(call.workspace.folders.save_next(folder_type, prefix, ".png", data).as_json())
     return NodeResult((call.inputs["images"],), {"images": images})
 

@@ -17,14 +17,6 @@ def test_png_loses_nothing() -> None:
     assert np.array_equal(png.decode(png.encode(noise(1))), noise(1))
 
 
-def test_text_is_added_to_a_finished_file() -> None:
-    data = png.with_text(png.encode(noise(1)), {"prompt": '{"1": 2}', "workflow": "{}"})
-    with Image.open(io.BytesIO(data)) as image:
-        image.load()
-        assert image.info == {"prompt": '{"1": 2}', "workflow": "{}"}
-    assert np.array_equal(png.decode(data), noise(1))
-
-
 def test_transparency_is_dropped() -> None:
     buffer = io.BytesIO()
     Image.new("RGBA", (2, 2), (9, 8, 7, 0)).save(buffer, "PNG")
