@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from backend.core.comfyui_messages import Event, parse_text
+from backend.core.node_catalog import NodeCatalog
 
 FOLDER = Path(__file__).parent.parent / "data" / "comfyui"
 
@@ -22,3 +25,14 @@ def recorded_bytes(name: str) -> bytes:
 def text_events(name: str) -> list[Event]:
     """The text frames of a recorded connection, in order."""
     return [parse_text(json.dumps(entry["text"])) for entry in recorded(name) if "text" in entry]
+
+
+@cache
+def object_info(version: str) -> Any:
+    """The whole /object_info of a real server, ``0.3.64`` or ``0.33.0``, without its words for people."""
+    return json.loads(gzip.decompress((FOLDER / f"object_info-{version}.json.gz").read_bytes()))
+
+
+@cache
+def node_catalog(version: str) -> NodeCatalog:
+    return NodeCatalog.parse(object_info(version))
