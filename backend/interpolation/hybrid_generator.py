@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from backend.errors import LatentRejected
 from backend.interpolation.latent_encoder import LatentEncoder, PicturesJob
+from backend.interpolation.latent_size import resized
 from backend.interpolation.spherical_lerp import slerp
 from backend.utils.prompt_manager import Prompt
 
@@ -36,6 +36,11 @@ class Leg:
     def __len__(self) -> int:
         return len(self.t)
 
+    def split(self, frames: int) -> tuple[Leg, Leg]:
+        """Its first ``frames`` in-betweens, and the others; neither may be empty."""
+        first = replace(self, t=self.t[:frames])
+        return first, replace(self, first=self.first + frames, t=self.t[frames:])
+
 
 class HybridGenerator:
     """Walks from keyframe to keyframe through the latent space."""
@@ -49,8 +54,8 @@ class HybridGenerator:
         """Lay out the ``steps - 1`` in-betweens that lead from ``start`` to ``end``; nothing is sent yet.
 
         Args:
-            start: Latent of the older keyframe, shape ``[1, C, h, w]``.
-            end: Latent of the newer one, same shape.
+            start: Latent of the older keyframe, shape ``[1, C, h, w]`` or ``[1, C, 1, h, w]``.
+            end: Latent of the newer one, same shape; the walk has its size if only that differs.
             steps: Frames in the gap, the newer keyframe included; at least 1.
             prompt: The prompt of the newer keyframe.
 
@@ -62,10 +67,7 @@ class HybridGenerator:
         """
         import torch
 
-        if start.shape != end.shape:
-            raise LatentRejected(
-                f"no walk between latents of shape {tuple(start.shape)} and {tuple(end.shape)}"
-            )
+        start = resized(start, end)
         t = torch.arange(1, max(steps, 1)) / steps
         size = self._frames_per_job or max(1, _PIXELS_PER_JOB // _pixels(end))
         return tuple(

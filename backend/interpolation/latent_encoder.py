@@ -46,11 +46,11 @@ class LatentEncoder:
         self._engine = engine
 
     def decode(self, latents: Tensor, prompt: Prompt) -> PicturesJob:
-        """Queue one job that decodes ``latents`` of shape ``[N, C, h, w]`` into N pictures."""
+        """Queue one job that decodes N latents, as read_latents() gives them, into N pictures."""
         return self._engine.submit_decode(write_latents(latents), len(latents), prompt)
 
     def encode(self, picture: bytes, timeout_s: float = 60.0) -> Tensor:
-        """Encode a picture file into a latent of shape ``[1, C, h, w]``.
+        """Encode a picture file into a latent of shape ``[1, C, h, w]``, or ``[1, C, 1, h, w]``.
 
         Raises:
             EngineError: If the engine does not deliver within ``timeout_s``.
@@ -65,10 +65,13 @@ def warm_up() -> None:
 
 
 def read_latents(data: bytes) -> Tensor:
-    """Read a ``.latent`` file (safetensors) into a float32 tensor of shape ``[B, C, h, w]``.
+    """Read a ``.latent`` file (safetensors) into a float32 tensor.
+
+    Returns:
+        Shape ``[B, C, h, w]``, or ``[B, C, 1, h, w]`` of models that also make films (Qwen-Image), as saved.
 
     Raises:
-        LatentRejected: If it is not such a file, or holds a value that is not finite.
+        LatentRejected: If it is not such a file, is of a film, or holds a value that is not finite.
     """
     import torch
     from safetensors import SafetensorError
@@ -79,9 +82,12 @@ def read_latents(data: bytes) -> Tensor:
     except (SafetensorError, ValueError, KeyError) as error:
         raise LatentRejected(f"not a latent file ({len(data)} bytes): {error}") from error
     latents = tensors.get("latent_tensor")
-    if latents is None or latents.dim() != 4 or 0 in latents.shape:
+    if latents is None or not _is_of_pictures(latents):
         shape = None if latents is None else tuple(latents.shape)
-        raise LatentRejected(f"a latent must have the shape [batch, channels, height, width], not {shape}")
+        raise LatentRejected(
+            "a latent must have the shape [batch, channels, height, width] "
+            f"or [batch, channels, 1, height, width], not {shape}"
+        )
     latents = latents.to(torch.float32)
     if "latent_format_version_0" not in tensors:
         latents = latents * _UNMARKED_SCALE
@@ -91,7 +97,7 @@ def read_latents(data: bytes) -> Tensor:
 
 
 def write_latents(latents: Tensor) -> bytes:
-    """The ``.latent`` file that ComfyUI's LoadLatent reads; ``latents`` has shape ``[B, C, h, w]``."""
+    """The ``.latent`` file that ComfyUI's LoadLatent reads; ``latents`` as read_latents() gives them."""
     import torch
     from safetensors.torch import save
 
@@ -101,3 +107,8 @@ def write_latents(latents: Tensor) -> bytes:
             "latent_format_version_0": torch.tensor([]),
         }
     )
+
+
+def _is_of_pictures(latents: Tensor) -> bool:
+    frames = latents.shape[2] if latents.dim() == 5 else 1
+    return latents.dim() in (4, 5) and frames == 1 and 0 not in latents.shape

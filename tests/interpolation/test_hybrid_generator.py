@@ -59,6 +59,30 @@ def test_a_gap_of_one_step_has_nothing_between(engine: MemoryEngine, steps: int)
     assert HybridGenerator(LatentEncoder(engine)).plan(latent(1), latent(2), steps, PROMPT) == ()
 
 
-def test_a_change_of_size_in_mid_dream_is_refused_by_name(engine: MemoryEngine) -> None:
-    with pytest.raises(LatentRejected, match=r"\(1, 4, 5, 8\) and \(1, 4, 8, 8\)"):
-        HybridGenerator(LatentEncoder(engine)).plan(latent(1), latent(2, 8, 8), 40, PROMPT)
+def test_a_walk_to_another_size_has_the_size_that_it_leads_to(engine: MemoryEngine) -> None:
+    hybrid = HybridGenerator(LatentEncoder(engine))
+    (leg,) = hybrid.plan(latent(1, 10, 16), latent(2), 4, PROMPT)
+    hybrid.send(leg)
+    assert read_latents(engine.sent[0].latents).shape == (3, 4, 5, 8)
+
+
+def test_a_change_of_model_in_mid_dream_is_refused_by_name(engine: MemoryEngine) -> None:
+    other = torch.randn(1, 16, 5, 8)
+    with pytest.raises(LatentRejected, match=r"\(1, 4, 5, 8\) and \(1, 16, 5, 8\)"):
+        HybridGenerator(LatentEncoder(engine)).plan(latent(1), other, 40, PROMPT)
+
+
+def test_latents_with_a_time_axis_walk_as_others_do_and_keep_it(engine: MemoryEngine) -> None:
+    hybrid = HybridGenerator(LatentEncoder(engine), frames_per_job=2)
+    legs = hybrid.plan(latent(1).unsqueeze(2), latent(2).unsqueeze(2), 4, PROMPT)
+    hybrid.send(legs[0])
+    (sent,) = engine.sent
+    flat = slerp(latent(1), latent(2), torch.tensor([0.25, 0.5]))[:, 0]
+    assert torch.allclose(read_latents(sent.latents), flat.unsqueeze(2))
+
+
+def test_a_leg_is_split_without_losing_an_in_between(engine: MemoryEngine) -> None:
+    (leg,) = HybridGenerator(LatentEncoder(engine)).plan(latent(1), latent(2), 8, PROMPT)
+    first, rest = leg.split(3)
+    assert [(first.first, len(first)), (rest.first, len(rest))] == [(0, 3), (3, 4)]
+    assert torch.equal(torch.cat([first.t, rest.t]), leg.t)

@@ -17,6 +17,10 @@ def test_what_is_written_is_read_back_exactly() -> None:
     assert torch.equal(read_latents(write_latents(LATENTS)), LATENTS)
 
 
+def test_a_latent_with_a_time_axis_keeps_it() -> None:
+    assert torch.equal(read_latents(write_latents(LATENTS.unsqueeze(2))), LATENTS.unsqueeze(2))
+
+
 def test_half_precision_comes_back_in_single_precision() -> None:
     half = save({"latent_tensor": LATENTS.half(), "latent_format_version_0": torch.tensor([])})
     assert read_latents(half).dtype is torch.float32
@@ -36,10 +40,12 @@ def test_a_file_without_the_version_marker_is_scaled_as_comfyui_does() -> None:
         save({"something": LATENTS}),
         save({"latent_tensor": LATENTS[0]}),
         save({"latent_tensor": torch.zeros(0, 4, 5, 8)}),
+        save({"latent_tensor": torch.zeros(1, 4, 2, 5, 8)}),
+        save({"latent_tensor": LATENTS[:, :, None, None]}),
         write_latents(LATENTS * float("nan")),
         write_latents(LATENTS * float("inf")),
     ],
-    ids=["empty", "garbage", "cut off", "other tensor", "3-d", "no samples", "nan", "inf"],
+    ids=["empty", "garbage", "cut off", "other tensor", "3-d", "no samples", "film", "6-d", "nan", "inf"],
 )
 def test_what_is_no_latent_to_dream_on_from_is_refused(data: bytes) -> None:
     with pytest.raises(LatentRejected):
