@@ -60,7 +60,8 @@ def _fronds(x: Tensor, y: Tensor, open_: Tensor, growth: Tensor, texel: float, *
     soft = 0.03 + 1.2 * pixel + blur
     leaflet = gate((width - place.abs()) / soft * 1.6)
     rib = bell(side * _WIDTH / (0.0022 + 0.8 * texel + 0.02 * blur))
-    ends = gate((inside - 0.02) / (0.025 + 0.25 * blur + texel)) * unrolled * (2.0 - unrolled)
+    ends = (inside / (0.06 + 0.5 * blur + texel)).clamp(0.0, 1.0)
+    ends = ends * ends * (3.0 - 2.0 * ends) * unrolled * (2.0 - unrolled)
     body = torch.maximum(leaflet, rib) * ends
     midline = bell(place / (0.05 + 0.9 * pixel + blur)) * (1.0 - 0.6 * side)
     second = torch.sin(2.0 * math.pi * (9.0 * side - 2.2 * place.abs()))
@@ -70,6 +71,7 @@ def _fronds(x: Tensor, y: Tensor, open_: Tensor, growth: Tensor, texel: float, *
     return _Fronds(body, shade, vein, dome * (1.0 + 0.12 * second), own)
 
 
+_COUNT = 8
 _LENGTH = 0.62
 _WIDTH = 0.10
 """A frond's length and half its width, in tiles."""
@@ -78,32 +80,50 @@ _WIDTH = 0.10
 @lru_cache(maxsize=1)
 def frond_tile() -> Tensor:
     """``[1, 4, ...]``: how far along the nearest frond (0 to 1), how far across (-1 to 1), number, margin."""
-    generator = torch.Generator().manual_seed(81)
-    axis = torch.arange(SIZE_PX, dtype=torch.float32) / SIZE_PX
     best = torch.full((SIZE_PX, SIZE_PX), -9.0)
     second = best.clone()
     tile = torch.zeros(3, SIZE_PX, SIZE_PX)
-    for index in range(8):
-        x, y, bend, turn = torch.rand(4, generator=generator).tolist()
-        x, y = (index * 0.618 + 0.06 * x) % 1.0, (index / 8 + 0.05 * y) % 1.0
-        bend = (1.0 if index % 2 else -1.0) * (0.9 + 1.5 * bend)
-        heading = -0.5 * math.pi - 0.45 * bend + 0.9 * (turn - 0.5)
-        right, down = (
-            ((axis - x + 0.5).remainder(1.0) - 0.5),
-            ((axis - y + 0.5).remainder(1.0) - 0.5)[:, None],
-        )
-        along, across = _along_arc(right, down, heading, bend / _LENGTH)
-        along = along / _LENGTH + 0.5
-        taper = (along.clamp(0.0, 1.0) + 0.03).pow(0.5) * (1.03 - along.clamp(0.0, 1.0)).pow(0.8) * 1.55
-        across = across / (_WIDTH * taper)
-        inside = torch.minimum(1.15 - across.abs(), 6.0 * torch.minimum(along, 1.0 - along)).clamp_min(-1.0)
+    for index, arc in enumerate(_spread_out()):
+        along, across, inside = _laid(arc, SIZE_PX)
         closer = inside > best
         second = torch.where(closer, best, torch.maximum(second, inside))
         best = torch.where(closer, inside, best)
         values = (along, across.clamp(-3, 3), torch.tensor(math.cos(2.4 * index)))
         tile = torch.stack([torch.where(closer, v, kept) for v, kept in zip(values, tile, strict=True)])
-    margin = torch.minimum(best, best - second - 0.04)
+    margin = torch.minimum(best, best - second - 0.04)  # where two meet, both end
     return wrapped(torch.cat([tile, margin[None]]))
+
+
+def _spread_out() -> list[list[float]]:
+    """Fronds that hardly touch: each is the best of many tries. (x, y, bend, heading)."""
+    generator = torch.Generator().manual_seed(81)
+    taken = torch.full((48, 48), -1.0)
+    found = []
+    for index in range(_COUNT):
+        tries = []
+        for _ in range(20):
+            x, y, bend, turn = torch.rand(4, generator=generator).tolist()
+            bend = (1.0 if index % 2 else -1.0) * (0.7 + 1.4 * bend)
+            arc = [x, y, bend / _LENGTH, -0.5 * math.pi - 0.3 * bend + 1.6 * (turn - 0.5)]
+            inside = _laid(arc, 48)[2]
+            tries.append((float(torch.minimum(inside, taken).add(0.3).clamp_min(0.0).mean()), arc, inside))
+        _, arc, inside = min(tries, key=lambda one: one[0])
+        taken = torch.maximum(taken, inside)
+        found.append(arc)
+    return found
+
+
+def _laid(arc: list[float], size_px: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Of one frond on a tile: how far along, how far across, how deep inside (-1 to about 1)."""
+    x, y, curvature, heading = arc
+    axis = torch.arange(size_px, dtype=torch.float32) / size_px
+    right, down = (axis - x + 0.5).remainder(1.0) - 0.5, ((axis - y + 0.5).remainder(1.0) - 0.5)[:, None]
+    along, across = _along_arc(right, down, heading, curvature)
+    along = along / _LENGTH + 0.5
+    short = along.clamp(0.0, 1.0)
+    across = across / (_WIDTH * 1.55 * (short + 0.03).pow(0.5) * (1.03 - short).pow(0.8))
+    inside = torch.minimum(1.15 - across.abs(), 6.0 * torch.minimum(along, 1.0 - along))
+    return along, across, inside.clamp_min(-1.0)
 
 
 def _along_arc(right: Tensor, down: Tensor, heading: float, curvature: float) -> tuple[Tensor, Tensor]:
