@@ -50,18 +50,19 @@ def _fronds(x: Tensor, y: Tensor, open_: Tensor, growth: Tensor, texel: float, *
     """
     along, across, own, inside = sample(frond_tile(), x, y)
     reach = 0.85 + 0.55 * torch.tanh(1.2 * growth + 2.0 * own)
-    unrolled = (3.0 * (reach - along)).clamp(0.0, 1.0)
+    unrolled = (2.2 * (reach - along)).clamp(0.0, 1.0)
+    unrolled = unrolled * (2.0 - unrolled)
     side = across.abs() / (0.15 + 0.85 * unrolled)
     gap = 0.47 - 0.17 * gate(1.6 * open_ + 2.0 * own + 1.0)
     lean = _BRANCHES * along - 3.0 * side * (1.3 - along)
     place = (lean + 0.5 * gate(60.0 * across)).frac() - 0.5
-    width = gap * (1.0 - side.clamp_max(1.0).pow(3)).clamp_min(0.0)
+    width = gap * (1.0 - side.clamp_max(1.4).pow(3))
     pixel = texel * _BRANCHES / _LENGTH
     soft = 0.03 + 1.2 * pixel + blur
     leaflet = gate((width - place.abs()) / soft * 1.6)
     rib = bell(side * _WIDTH / (0.0022 + 0.8 * texel + 0.02 * blur))
-    ends = (inside / (0.06 + 0.5 * blur + texel)).clamp(0.0, 1.0)
-    ends = ends * ends * (3.0 - 2.0 * ends) * unrolled * (2.0 - unrolled)
+    ends = (inside / (0.15 + 0.5 * blur + texel)).clamp(0.0, 1.0)
+    ends = ends * ends * (3.0 - 2.0 * ends) * unrolled
     body = torch.maximum(leaflet, rib) * ends
     midline = bell(place / (0.05 + 0.9 * pixel + blur)) * (1.0 - 0.6 * side)
     second = torch.sin(2.0 * math.pi * (9.0 * side - 2.2 * place.abs()))

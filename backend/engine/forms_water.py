@@ -110,8 +110,9 @@ def _rings(scene: Scene) -> Tensor:
     _, _, radius, own, beyond = sample(drop_tile(), 0.5 * x + 0.5, 1.2 * y)
     out = (1.0 + beyond / radius).clamp(0.0, 2.0)
     front = 0.72 + 0.22 * torch.tanh(1.2 * scene.slow[1] + 3.0 * own)
+    dense = 17.0 * 0.102 * scene.unit / (near * near * radius)  # radians a pixel, where rings lie flattest
     wave = torch.cos(17.0 * (out - front)) * bell(3.6 * (out - front + 0.12))
-    return wave * gate((radius - 0.022) * 400.0) * (near * 3.0).clamp_max(1.0) * gate(40.0 * (near - 0.10))
+    return wave * gate((radius - 0.022) * 400.0) * bell(dense / 2.2)
 
 
 @lru_cache(maxsize=1)
