@@ -7,43 +7,21 @@ numbers that are not finite, and a plain value where only a link can stand.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from backend.core.graph_values import MOST_TOLD, told_of, value_problem, wish_of
 from backend.core.jobs import Graph
-from backend.core.node_catalog import ANYTHING, COMBO, Choice, InputSpec, NodeCatalog, NodeSpec
+from backend.core.node_catalog import ANYTHING, InputSpec, NodeCatalog, NodeSpec
 from backend.utils.nearest import nearest
 from backend.utils.yaml_lines import shorten
 
 MAX_PROBLEMS = 30
 """Looking for more would tell nobody more, and the nearest name costs time."""
 
-_MOST_TOLD = 8
-_MOST_NEIGHBOURS = 5_000
-"""Of how many choices the nearest is looked for."""
-
-_CONVERSIONS: Mapping[str, type] = {"INT": int, "FLOAT": float, "STRING": str, "BOOLEAN": bool}
-_ONLY_LINKS = frozenset(
-    (
-        *("MODEL", "CLIP", "VAE", "CONDITIONING", "LATENT", "IMAGE", "MASK", "CONTROL_NET", "UPSCALE_MODEL"),
-        *(
-            "CLIP_VISION",
-            "CLIP_VISION_OUTPUT",
-            "STYLE_MODEL",
-            "GLIGEN",
-            "SAMPLER",
-            "SIGMAS",
-            "GUIDER",
-            "NOISE",
-        ),
-    )
-)
 Links: TypeAlias = Iterator[tuple[str, str]]
 """Input and the node that it is linked to."""
-
-_PLACES = (" [output]", " [input]", " [temp]")
 
 
 @dataclass(frozen=True)
@@ -115,7 +93,7 @@ class _Check:
         node = self.graph[node_id]
         name = node.get("class_type") if isinstance(node, Mapping) else None
         if not isinstance(name, str):
-            found = "" if name is None else _told(name)
+            found = "" if name is None else told_of(name)
             self.problems.append(GraphProblem(node_id, "", "class_type", found, "every node names its class"))
             return
         near = nearest(name, self.catalog.names)
@@ -151,14 +129,14 @@ class _Check:
 
     def _complain_of_circle(self, node_id: str, name: str, source: str, above: list[str]) -> None:
         circle = [*above[above.index(source) :], source]
-        way = " -> ".join(circle if len(circle) <= _MOST_TOLD else [*circle[: _MOST_TOLD - 1], "...", source])
+        way = " -> ".join(circle if len(circle) <= MOST_TOLD else [*circle[: MOST_TOLD - 1], "...", source])
         value = self.graph[node_id]["inputs"][name]
         self._complain(node_id, name, value, f"the graph runs in a circle: {way}")
 
     def _complain(self, node_id: str, name: str | None, value: object, wish: str) -> None:
         if self.full:
             return
-        found = "" if value is _NOTHING else _told(value)
+        found = "" if value is _NOTHING else told_of(value)
         class_type = str(self.graph[node_id].get("class_type", ""))
         self.problems.append(GraphProblem(node_id, shorten(class_type), name, found, wish))
 
@@ -176,14 +154,14 @@ class _Check:
             value = inputs.get(given.name, _NOTHING)
             if value is _NOTHING:
                 if given.required:
-                    wish = f"required input is missing ({_wish(given)})"
+                    wish = f"required input is missing ({wish_of(given)})"
                     self._complain(node_id, given.name, _NOTHING, wish)
             elif isinstance(value, list | tuple):
                 if wrong := self._link_problem(given.kind, value):
                     self._complain(node_id, given.name, value, wrong)
                 else:
                     found.append((given.name, value[0]))
-            elif wrong := _value_problem(given, value):
+            elif wrong := value_problem(given, value):
                 self._complain(node_id, given.name, value, wrong)
             if given.parts:
                 found += self._part_sources(node_id, given, inputs)
@@ -208,7 +186,7 @@ class _Check:
             return None
         if not isinstance(slot, int) or not -len(spec.outputs) <= slot < len(spec.outputs):
             offered = ", ".join(
-                f"{number} {output}" for number, output in enumerate(spec.outputs[:_MOST_TOLD])
+                f"{number} {output}" for number, output in enumerate(spec.outputs[:MOST_TOLD])
             )
             return f"node {source} ({spec.class_type}) has no such output; it has {offered or 'none'}"
         received = spec.outputs[slot]
@@ -225,80 +203,3 @@ def _overlap(received: str, wanted: str) -> bool:
     ours = {one.strip() for one in received.split(",")}
     theirs = {one.strip() for one in wanted.split(",")}
     return ANYTHING in ours or ANYTHING in theirs or not ours.isdisjoint(theirs)
-
-
-def _value_problem(given: InputSpec, value: Any) -> str | None:
-    """What is wrong with a value that is no link."""
-    if isinstance(value, Mapping) and "__value__" in value:  # how a list is told apart from a link
-        value = value["__value__"]
-    if given.kind == COMBO:
-        return _choice_problem(given, value)
-    if given.kind in _ONLY_LINKS:
-        takes_none = value is None and not given.required
-        return None if takes_none else f"must be linked to an output of type {given.kind}"
-    try:
-        value = _CONVERSIONS.get(given.kind, lambda same: same)(value)
-        return _range_problem(given, value)
-    except (TypeError, ValueError, OverflowError):
-        return f"not {_wish(given)}"
-
-
-def _range_problem(given: InputSpec, value: Any) -> str | None:
-    if isinstance(value, float) and not math.isfinite(value):
-        return f"not finite; wanted is {_wish(given)}"
-    low, high = given.minimum, given.maximum
-    if (low is not None and value < low) or (high is not None and value > high):
-        return f"out of range; the server takes {_wish(given)}"
-    return None
-
-
-def _choice_problem(given: InputSpec, value: Any) -> str | None:
-    if given.choices is None or given.uploads:
-        return None
-    if isinstance(value, str) and value.endswith(
-        _PLACES
-    ):  # a file, by its folder: the server looks for it itself
-        return None
-    if given.multiselect and isinstance(value, list | tuple):
-        return next((_choice_problem(given, one) for one in value if one not in given.choices), None)
-    if value in given.choices:
-        return None
-    near = nearest(value, _texts(given.choices)) if isinstance(value, str) else None
-    hint = f"; did you mean {near!r}?" if near else "."
-    return f"not offered{hint} {_offer(given.choices)}"
-
-
-def _texts(choices: Iterable[Choice]) -> list[str]:
-    return [choice for choice in choices if isinstance(choice, str)][:_MOST_NEIGHBOURS]
-
-
-def _offer(choices: tuple[Choice, ...]) -> str:
-    if not choices:
-        return "The server offers none at all"
-    told = ", ".join(shorten(str(choice)) for choice in choices[:_MOST_TOLD])
-    more = f", ... ({len(choices)} in all)" if len(choices) > _MOST_TOLD else ""
-    return f"The server offers {told}{more}"
-
-
-def _wish(given: InputSpec) -> str:
-    """What an input takes, in words."""
-    if given.kind == COMBO:
-        return f"one of a list: {_offer(given.choices)}" if given.choices else "one of a list"
-    kind = {"INT": "a whole number", "FLOAT": "a number", "STRING": "text", "BOOLEAN": "true or false"}.get(
-        given.kind
-    )
-    if kind is None:
-        return f"a link to an output of type {given.kind}"
-    low, high = given.minimum, given.maximum
-    if low is not None and high is not None:
-        return f"{kind} from {low} to {high}"
-    if low is not None:
-        return f"{kind}, at least {low}"
-    return f"{kind}, at most {high}" if high is not None else kind
-
-
-def _told(value: object) -> str:
-    try:
-        return shorten(repr(value))
-    except ValueError:  # a whole number of thousands of digits
-        return f"a {type(value).__name__} too long to tell"
