@@ -18,6 +18,7 @@ from backend.core.comfyui_messages import (
     seconds_between,
 )
 from backend.core.jobs import FileRef, Finished, Graph, Picture
+from backend.core.steps import Steps
 
 SENDER = "SaveImageWebsocket"
 PREVIEWER = "PreviewImage"
@@ -39,6 +40,7 @@ class Attempt:
         queue_asked_at: When /queue was last asked.
         missed_at: When it was first found neither in the history nor in the queue; None once it was found.
         over: The socket said that the prompt has ended.
+        steps: Those of the node that is running; None until the server works on it.
     """
 
     prompt_id: str
@@ -58,6 +60,7 @@ class Attempt:
     node: str | None = None
     progress: float = 0.0
     engine_s: float = 0.0
+    steps: Steps | None = None
     executed: list[str] = field(default_factory=list)
     pictures: list[Picture] = field(default_factory=list)
     files: dict[str, tuple[FileRef, ...]] = field(default_factory=dict)
@@ -100,20 +103,40 @@ class Attempt:
             for node, spec in self.graph.items()
         }
 
-    def hear(self, event: Event, now: float) -> None:
-        """Takes in an event that names this prompt."""
+    @property
+    def running(self) -> bool:
+        """Whether the server works on it, as far as the socket told."""
+        ended = self.over or self.succeeded or self.interrupted or self.error is not None
+        return self.steps is not None and not ended
+
+    @property
+    def node_type(self) -> str | None:
+        """The class of the node that is running."""
+        node = self.graph.get(self.node or "")
+        return None if node is None else str(node["class_type"])
+
+    @property
+    def at_work(self) -> str:
+        """What the server works on, for people."""
+        return "a job" if self.node_type is None else f"node {self.node} ({self.node_type})"
+
+    def hear(self, event: Event, now: float) -> float | None:
+        """Takes in an event that names this prompt; the seconds of the step that it ended, if it did."""
         self.heard_at = now
         match event:
             case ExecutionStart():
                 self.started, self._started_ms = True, event.timestamp_ms
+                self.steps = self.steps or Steps(now)
             case Executing(node=None):
                 self.over = True
             case Executing(node=str() as node):
                 self.started, self.node, self.progress = True, node, 0.0
+                self.steps = Steps(now)
                 self._ran(node)
             case Progress():
                 share = event.value / event.maximum if event.maximum > 0 else 0.0
                 self.progress = min(1.0, max(0.0, share))
+                return self._step(event, now)
             case Executed():
                 self.files[event.node] = event.files
             case PictureArrived():
@@ -127,6 +150,7 @@ class Attempt:
                 self.interrupted = True
             case _:
                 pass
+        return None
 
     def read(self, entry: HistoryEntry) -> None:
         """Takes in a success in the history, which knows the files but not the pictures."""
@@ -141,6 +165,11 @@ class Attempt:
         hidden = self.senders if self.by_preview else frozenset()
         files = {node: files for node, files in self.files.items() if node not in hidden}
         return Finished(self.prompt_id, tuple(self.pictures), files, tuple(self.executed), self.engine_s)
+
+    def _step(self, event: Progress, now: float) -> float | None:
+        if self.steps is None or event.node not in (None, self.node):
+            return None
+        return self.steps.step(event.value, event.maximum, now)
 
     def _ran(self, node: str) -> None:
         if node in self.graph and node not in self.executed:

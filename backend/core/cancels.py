@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
+from collections.abc import Container
 
 from backend.core.job_actions import Cancel, Patience
 
 _MAX_PROMPTS = 64
+_MAX_WATCHED = 8
 _TRIES = 5
 """So often a server that answers everything else may leave one unanswered."""
 
@@ -20,6 +22,7 @@ class Cancels:
     def __init__(self, patience: Patience) -> None:
         self._patience = patience
         self._waiting: deque[Cancel] = deque(maxlen=_MAX_PROMPTS)
+        self._watched: OrderedDict[str, tuple[float, str]] = OrderedDict()
         self._not_before = float("-inf")
         self._wait_s = patience.retry_s
         self._answered = True
@@ -36,6 +39,18 @@ class Cancels:
     def add(self, prompt_id: str) -> None:
         """Wants a prompt taken from the server."""
         self._waiting.append(Cancel(prompt_id))
+
+    def watch(self, prompt_id: str, what: str, now: float) -> None:
+        """Wants to know whether a prompt that was cancelled at ``now`` stops; ``what`` is it for people."""
+        self._watched[prompt_id] = (now, what)
+        while len(self._watched) > _MAX_WATCHED:
+            self._watched.popitem(last=False)
+
+    def not_stopped(self, running: Container[str], since: float) -> str | None:
+        """The watched one, for people, that still runs though it was cancelled at ``since`` or before."""
+        for prompt_id in [watched for watched in self._watched if watched not in running]:
+            del self._watched[prompt_id]
+        return next((what for at, what in self._watched.values() if at <= since), None)
 
     def next(self) -> Cancel:
         """The one to try now; it is tried again only if it comes back by failed()."""

@@ -19,6 +19,9 @@ class Patience:
         success_s: From ``execution_success`` to asking, should the end marker not come (it takes a few ms).
         miss_gap_s: Between two looks into the queue, and so between the two misses that make a job lost.
         grace_s: How long pictures may still be on their way after the history tells of a success.
+        load_s: A running job whose node shows no steps (loaders, text encoders, VAEs) may be silent so long.
+        step_s: The same between two steps of a sampler, unless steps were seen to take more than a quarter.
+        stop_s: A cancelled job may still run so long; then all that waits behind it is given up, too.
         retry_s: First wait after a call without an answer; doubles up to ``retry_max_s``.
     """
 
@@ -27,6 +30,9 @@ class Patience:
     success_s: float = 0.25
     miss_gap_s: float = 1.0
     grace_s: float = 1.0
+    load_s: float = 120.0
+    step_s: float = 15.0
+    stop_s: float = 10.0
     retry_s: float = 0.5
     retry_max_s: float = 4.0
 

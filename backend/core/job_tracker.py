@@ -3,7 +3,8 @@
 In go the socket's events, the answers to our questions and clock readings; out come what to do next and the
 jobs that have ended. The socket is only a hint and the history is the truth: a job without news is looked
 up, one that is nowhere to be found twice over is lost and posted again, and so is one that succeeded while
-its pictures went by on a socket that was not heard. Nothing goes on beyond a job's deadline.
+its pictures went by on a socket that was not heard. Nothing goes on beyond a job's deadline, and what the
+server works on without showing anything for too long is given up before, with what waits behind it.
 
 Not thread-safe: the client holds its lock around every call.
 """
@@ -18,13 +19,16 @@ from enum import Enum
 from backend.core.attempt import Attempt
 from backend.core.cancels import Cancels
 from backend.core.comfyui_answers import HistoryEntry, Outcome
-from backend.core.comfyui_messages import Event, Executing, ExecutionError, PictureArrived
+from backend.core.comfyui_messages import Event, Executing, PictureArrived
+from backend.core.failures import failed
 from backend.core.job_actions import Action, Cancel, Fetch, Forget, LookUp, Patience, PostAgain
 from backend.core.jobs import Failed, FailureKind, Finished, Graph, Interrupted, Job, JobEnd, Picture
+from backend.core.silence import Silence
 
+# Whoever takes this share of the patience to answer a question was standing still himself.
+_STOOD_STILL = 1 / 3
 # One call for so many keeps the cost small; fewer than this are left behind at the end.
 _FORGET_AT_ONCE = 16
-_MEMORY_WORDS = ("out of memory", "outofmemory", "not enough memory", "allocate")
 
 
 class _Step(Enum):
@@ -54,6 +58,9 @@ class JobTracker:
         self._patience = patience or Patience()
         self._jobs: OrderedDict[str, _Tracked] = OrderedDict()
         self._cancels = Cancels(self._patience)
+        self._silence = Silence(self._patience)
+        self._listened: int | None = None
+        self._quiet_from = float("-inf")
         self._cancelled_last = False
         self._ended: list[tuple[Job, JobEnd]] = []
         self._to_forget: deque[str] = deque(maxlen=4 * _FORGET_AT_ONCE)
@@ -122,7 +129,9 @@ class JobTracker:
         tracked = self._jobs.get(prompt_id or "")
         if tracked is None:
             return
-        tracked.attempt.hear(event, now)
+        step_s = tracked.attempt.hear(event, now)
+        if step_s is not None:
+            self._silence.took(step_s)
         tracked.job.started = tracked.attempt.started
         tracked.job.progress = tracked.attempt.progress
         if isinstance(event, Executing) and event.node is None:
@@ -133,7 +142,7 @@ class JobTracker:
         if attempt.interrupted:
             self._interrupted(tracked)
         elif attempt.error is not None:
-            self._end(tracked, _failed(attempt.prompt_id, attempt.error))
+            self._end(tracked, failed(attempt.prompt_id, attempt.error))
         elif attempt.succeeded and attempt.whole:
             self._end(tracked, attempt.finish())
         else:
@@ -142,6 +151,9 @@ class JobTracker:
     def next_action(self, now: float) -> Action | None:
         """What to do now; None where nothing is due."""
         self.expire(now)
+        if self.listening != self._listened:
+            # What was said before this was not for us to hear.
+            self._listened, self._quiet_from = self.listening, now
         waits = now < self._retry_at
         due = None if waits else next((one for one in self._jobs.values() if self._due_at(one) <= now), None)
         # In turns: neither may starve the other, however long its calls take to fail.
@@ -160,7 +172,7 @@ class JobTracker:
         """Ends the jobs whose deadline has passed."""
         for tracked in list(self._jobs.values()):
             if now >= tracked.deadline_at:
-                self._expire(tracked)
+                self._expire(tracked, now)
 
     def wake_at(self) -> float:
         """When next_action() should next be asked, by the same clock."""
@@ -212,16 +224,44 @@ class JobTracker:
         self.reposts += 1
         return tracked.attempt
 
-    def _expire(self, tracked: _Tracked) -> None:
-        prompt_id = tracked.attempt.prompt_id
+    def _expire(self, tracked: _Tracked, now: float) -> None:
         if self.reachable:
-            end = Failed(
-                prompt_id, FailureKind.DEADLINE, "it had not ended by its deadline and was cancelled"
-            )
+            message = "it had not ended by its deadline and was cancelled"
+            self._give_up(tracked, FailureKind.DEADLINE, message, now)
         else:
-            end = Failed(prompt_id, FailureKind.UNREACHABLE, "the server did not answer until its deadline")
-        self._end(tracked, end)
-        self._cancels.add(prompt_id)
+            message = "the server did not answer until its deadline"
+            self._give_up(tracked, FailureKind.UNREACHABLE, message, now)
+
+    def _give_up(self, tracked: _Tracked, kind: FailureKind, message: str, now: float) -> None:
+        attempt = tracked.attempt
+        self._end(tracked, Failed(attempt.prompt_id, kind, message, attempt.node, attempt.node_type))
+        self._cancels.add(attempt.prompt_id)
+        self._cancels.watch(attempt.prompt_id, attempt.at_work, now)
+
+    def saw_running(self, prompt_ids: Sequence[str], now: float) -> None:
+        """What the server works on: one that was given up and does not stop keeps all others waiting."""
+        hangs = self._cancels.not_stopped(prompt_ids, now - self._silence.stop_s)
+        if hangs is None:
+            return
+        message = f"it waits behind {hangs}, which hangs and does not stop though it was told to"
+        for tracked in list(self._jobs.values()):
+            attempt = tracked.attempt
+            if attempt.answered and not attempt.started and tracked.step is _Step.WATCH:
+                self._give_up(tracked, FailureKind.DEADLINE, message, now)
+
+    def _check_silence(self, tracked: _Tracked, now: float) -> None:
+        """The server has just said that a job has not ended: it must have been heard of lately."""
+        attempt = tracked.attempt
+        if attempt.steps is None or not attempt.running or not self.hears(attempt):
+            return
+        if now - attempt.asked_at >= _STOOD_STILL * self._patience.step_s:
+            self._quiet_from = now
+        silent_s = now - max(attempt.heard_at, self._quiet_from)
+        if silent_s < self._silence.allowed_s(attempt.steps):
+            return
+        self._silence.given_up()
+        message = f"{attempt.at_work} showed no progress for {silent_s:.0f} s; it was cancelled"
+        self._give_up(tracked, FailureKind.DEADLINE, message, now)
 
     def answer_came(self) -> None:
         """Any call was answered."""
@@ -232,6 +272,7 @@ class JobTracker:
     def back_off(self, now: float) -> None:
         """A call of ours was not answered, or not in a way that makes sense: wait before the next."""
         self._retry_at = now + self._retry_s
+        self._quiet_from = now
         self._retry_s = min(2 * self._retry_s, self._patience.retry_max_s)
 
     def looked_up(self, prompt_id: str, entry: HistoryEntry | None, queued: bool | None, now: float) -> None:
@@ -246,7 +287,7 @@ class JobTracker:
         if entry.outcome is Outcome.INTERRUPTED:
             self._interrupted(tracked)
         elif entry.outcome is Outcome.ERROR:
-            self._end(tracked, _failed(prompt_id, entry.error))
+            self._end(tracked, failed(prompt_id, entry.error))
         else:
             tracked.attempt.read(entry)
             self._succeeded(tracked, now)
@@ -281,6 +322,7 @@ class JobTracker:
             return
         if queued:
             attempt.missed_at = None
+            self._check_silence(tracked, now)
         elif attempt.missed_at is None:
             attempt.missed_at = now
         elif now - attempt.missed_at >= self._patience.miss_gap_s:
@@ -317,15 +359,7 @@ class JobTracker:
             self._ended.append((tracked.job, end))
             if isinstance(end, Finished):  # failures stay in the history, for whoever looks into them
                 self._to_forget.append(end.prompt_id)
-
-
-def _failed(prompt_id: str, error: ExecutionError | None) -> Failed:
-    if error is None:
-        return Failed(prompt_id, FailureKind.EXECUTION, "the server tells of an error, but not of which")
-    text = f"{error.exception_type}: {error.message}" if error.exception_type else error.message
-    out_of_memory = any(word in text.lower() for word in _MEMORY_WORDS)
-    kind = FailureKind.OUT_OF_MEMORY if out_of_memory else FailureKind.EXECUTION
-    return Failed(prompt_id, kind, text, error.node_id, error.node_type)
+                self._silence.ended_well()
 
 
 def _no_pictures(attempt: Attempt) -> Failed:

@@ -99,11 +99,13 @@ class Settler:
 
     def _look_up(self, action: LookUp) -> None:
         entry = self._server.history(action.prompt_id)
-        queued = None
-        if entry is None and action.queue_too:
-            queued = action.prompt_id in self._server.queue()
+        queue = self._server.queue() if entry is None and action.queue_too else None
+        queued = None if queue is None else action.prompt_id in queue
         with self._lock:
-            self._tracker.looked_up(action.prompt_id, entry, queued, self._clock())
+            now = self._clock()
+            if queue is not None:
+                self._tracker.saw_running(queue.running, now)
+            self._tracker.looked_up(action.prompt_id, entry, queued, now)
 
     def _fetch(self, action: Fetch) -> None:
         pictures: list[Picture] = []

@@ -44,5 +44,5 @@ def resized(latent: Tensor, like: Tensor) -> Tensor:
     size = (int(like.shape[-2]), int(like.shape[-1]))
     directions = interpolate(flat / lengths.clamp_min(_TINY), size, mode="bilinear", antialias=True)
     directions = directions / directions.norm(dim=1, keepdim=True).clamp_min(_TINY)
-    moved = directions * interpolate(lengths, size, mode="bilinear", antialias=True)
+    moved: Tensor = directions * interpolate(lengths, size, mode="bilinear", antialias=True)
     return moved.view(*latent.shape[:-2], *size).to(latent.dtype)
