@@ -56,7 +56,7 @@ def _plumes(x: Tensor, y: Tensor, amount: Tensor, texel: float, blur: float) -> 
     skin = bell(deep / (0.13 + blur))
     fading = gate(1.5 * (along + 3.6)) * gate(16.0 * margin - 5.5) * gate(2.6 * (full + 0.35))
     trail = gate((deep + 0.26) / 0.10) * (0.08 + 0.5 * (ridge - 0.5).clamp_min(0.0))
-    density = body * (0.34 + 0.42 * skin + 1.5 * (ridge - 0.6)) + trail
+    density = body * (0.46 + 0.40 * skin + 1.5 * (ridge - 0.6)) + trail
     return torch.clamp(density * fading, 0.0, 1.0)
 
 
