@@ -56,11 +56,16 @@ class Loop:
 
 @contextmanager
 def running_loop(
-    url: str, *, gap_s: float = 4.0, fps: float = 10.0, size: tuple[int, int] | None = None
+    url: str,
+    *,
+    gap_s: float = 4.0,
+    fps: float = 10.0,
+    size: tuple[int, int] | None = None,
+    client: ComfyUIClient | None = None,
 ) -> Iterator[Loop]:
     """Dream on the engine at ``url``, as fast as it can; the buffer is emptied at once and never full."""
     clock, wake, rng = time.monotonic, threading.Event(), random.Random(1)
-    client = ComfyUIClient(url)
+    client = ComfyUIClient(url) if client is None else client
     choice = SamplingChoice(None, None, None, None, None)
     engine = Engine(
         client, EngineKind.COMFYUI, choice, job_timeout_s=120.0, instance="bench", hour=lambda: "now"
