@@ -30,7 +30,14 @@ def drop(scene: Scene) -> Layer:
     cover = body + small_body
     shade = near.shade * body + small.shade * small_body
     shine = near.shine * body + 0.8 * small.shine * small_body
-    tone = 0.30 * u0 - 0.70 + 1.1 * lights + cover * (0.12 + 0.25 * lights) + shade
+    tone = (
+        0.30 * u0
+        - 0.75
+        + 1.1 * lights
+        + 0.7 * discs * (1.0 - 0.5 * cover)
+        + cover * (0.12 + 0.25 * lights)
+        + shade
+    )
     glow = 0.8 * discs * (1.0 - 0.4 * cover) * gate(1.5 * u0 + 0.8) * (1.0 - 0.6 * scene.key)
     height = 0.10 * lens.dome * body
     return Layer(tone + 1.5 * shine, height, glow + 0.9 * shine, 0.5 * u3 + 0.5 * discs - 0.3 * cover)
@@ -75,7 +82,7 @@ def _lights(scene: Scene, x: Tensor, y: Tensor, u1: Tensor) -> tuple[Tensor, Ten
 
 def _discs(x: Tensor, y: Tensor, swell: Tensor) -> Tensor:
     """Even discs with a slightly brighter rim, as a lens draws points it is not focused on."""
-    _, _, radius, own, beyond = sample(drop_tile(), x, y)
+    radius, own, beyond = sample(drop_tile()[:, 2:], x, y)
     out = (1.0 + beyond / radius) / (0.86 + 0.14 * swell)
     soft = 0.05 + 0.05 * (1.0 + own)
     rim = 0.62 + 0.30 * out.clamp_max(1.2).pow(4)
@@ -107,7 +114,7 @@ def _rings(scene: Scene) -> Tensor:
     """Rings on water that lies in front of us; -1 to 1, fading toward the horizon."""
     near = (scene.sky_y - 0.026 * scene.slow[2] - 0.50).clamp_min(0.06)
     x, y = 0.16 * scene.sky_x / near, -0.085 / near
-    _, _, radius, own, beyond = sample(drop_tile(), 0.5 * x + 0.5, 1.2 * y)
+    radius, own, beyond = sample(drop_tile()[:, 2:], 0.5 * x + 0.5, 1.2 * y)
     out = (1.0 + beyond / radius).clamp(0.0, 2.0)
     front = 0.72 + 0.22 * torch.tanh(1.2 * scene.slow[1] + 3.0 * own)
     dense = 17.0 * 0.102 * scene.unit / (near * near * radius)  # radians a pixel, where rings lie flattest

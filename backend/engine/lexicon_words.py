@@ -30,7 +30,8 @@ TINTS: dict[str, str] = {
     "moonl": "8fa3c4", "starl": "9fb0d4", "candle": "e3a552", "blood": "7c1418", "lichen": "94a06a",
     "cherry": "b8364e", "wine": "5a1a2e", "paper": "ece4d2", "milk": "f0ede4", "opal": "cfe0de",
     "abyss": "0c1c36", "night": "16203f", "autumn": "b3652c", "spring": "9cc070", "winter": "b3cad8",
-    "summer": "e2b74c",
+    "summer": "e2b74c", "grass": "6c9440", "foliage": "4c7a42", "tree": "3d5a36", "garden": "5f8a48",
+    "jungle": "2c5a34",
 }  # fmt: skip
 """What things are coloured like; weaker than colour words."""
 
@@ -69,6 +70,7 @@ FORMS: dict[str, dict[str, float]] = {
     "shower": {"rain": 0.9}, "downpour": {"rain": 1.1}, "monsoon": {"rain": 1.1}, "bokeh": {"drop": 0.35},
     "wet": {"drop": 0.3}, "condens": {"drop": 0.9}, "frond": {"frond": 1.2}, "leaf": {"frond": 0.9},
     "leaves": {"frond": 0.9}, "foliage": {"frond": 0.9}, "feather": {"frond": 0.9},
+    "rainbow": {"veil": 0.1}, "dewy": {"drop": 0.8}, "wing": {"frond": 0.4},
     "feathered": {"ink": 0.1, "smoke": 0.1}, "palm": {"frond": 0.9},
     "forest": {"frond": 0.4}, "jungle": {"frond": 0.7}, "wood": {"frond": 0.3}, "garden": {"frond": 0.4},
     "tree": {"frond": 0.3}, "grass": {"frond": 0.5}, "plant": {"frond": 0.6}, "storm": {"rain": 0.4},
@@ -76,6 +78,7 @@ FORMS: dict[str, dict[str, float]] = {
 """What words look like; weights add up."""
 
 MOODS: dict[str, dict[str, float]] = {
+    "rain": {"haze": 0.15, "contrast": 0.1}, "drizzle": {"haze": 0.3}, "dew": {"glow": 0.15},
     "moss": {"key": 0.3}, "fern": {"key": 0.3}, "leaf": {"key": 0.2}, "leaves": {"key": 0.25},
     "dark": {"key": -0.5}, "black": {"key": -0.3}, "night": {"key": -0.45}, "midnight": {"key": -0.5},
     "abyss": {"key": -0.6}, "shadow": {"key": -0.15}, "deep": {"key": -0.2}, "dim": {"key": -0.3},
