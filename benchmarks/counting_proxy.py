@@ -89,16 +89,18 @@ class CountingProxy:
         self.asked = Asked()
         self._target = (target.hostname or "127.0.0.1", target.port or 80)
         self._closing = threading.Event()
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self._listener.settimeout(_TICK_S)
+        self._listener: socket.socket | None = None
         self._thread = threading.Thread(target=self._accept, name="counting-proxy", daemon=True)
 
     @property
     def url(self) -> str:
-        """Where clients are to connect."""
+        """Where clients are to connect, once it listens."""
+        assert self._listener is not None
         return f"http://127.0.0.1:{self._listener.getsockname()[1]}"
 
     def __enter__(self) -> CountingProxy:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener.settimeout(_TICK_S)
         self._thread.start()
         return self
 
@@ -107,9 +109,11 @@ class CountingProxy:
     ) -> None:
         self._closing.set()
         self._thread.join()
+        assert self._listener is not None
         self._listener.close()
 
     def _accept(self) -> None:
+        assert self._listener is not None
         while not self._closing.is_set():
             with contextlib.suppress(TimeoutError):
                 client, _ = self._listener.accept()

@@ -1,0 +1,189 @@
+"""``python -m benchmarks.soak URL``: the whole daemon on a real server, killed and restarted on the way.
+
+It dreams for some minutes as a process of its own, behind a proxy that counts what it asks for. At given
+moments the daemon is killed (by SIGKILL, then by SIGTERM, in turns) and started again, and the server is,
+where commands for that are given. At the end: is any job of ours stuck in the server's queue, have the
+server's folders and its history grown, is every keyframe accounted for, did the display only go forwards?
+
+Settings of the dream can be given in the environment, e.g. DREAMLOOP_COMFYUI__CHECKPOINT=...
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import shlex
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from benchmarks.counting_proxy import CountingProxy
+from benchmarks.soak_daemon import Daemon, Soak
+
+MAX_GROWTH_MB = 20.0
+"""The ring of uploads, the latents in use, and what a killed daemon could not tidy up."""
+MAX_HISTORY = 4
+"""Entries that a killed daemon, or one that stops with work under way, may leave in the history, a kill."""
+_FOLDERS = ("output", "input", "temp")
+_POLL_S = 0.25
+_HTTP_S = 10.0
+_QUEUE_EMPTY_S = 120.0
+_COMMAND_S = 300.0
+
+
+@dataclass(frozen=True)
+class Holdings:
+    """What a server holds: its queue, its history, its folders (None where they cannot be seen)."""
+
+    queued: frozenset[str]
+    history: int
+    files: int | None
+    bytes: int | None
+
+
+@dataclass
+class Server:
+    """The server under the soak, over HTTP, and its folders where they are on this machine."""
+
+    url: str
+    folder: Path | None
+
+    def holdings(self) -> Holdings:
+        """What it holds now."""
+        queue = self._get("/queue")
+        queued = {item[1] for items in queue.values() for item in items}
+        files, size = self._files()
+        return Holdings(frozenset(queued), len(self._get("/history")), files, size)
+
+    def _files(self) -> tuple[int | None, int | None]:
+        """Without the folder, only what lies at the top of each one is told, and not its size."""
+        if self.folder is None:
+            with contextlib.suppress(requests.RequestException, ValueError):
+                return sum(len(self._get(f"/internal/files/{kind}")) for kind in _FOLDERS), None
+            return None, None
+        paths = [path for kind in _FOLDERS for path in (self.folder / kind).rglob("*") if path.is_file()]
+        return len(paths), sum(path.stat().st_size for path in paths)
+
+    def _get(self, path: str) -> Any:
+        answer = requests.get(self.url + path, timeout=_HTTP_S)
+        answer.raise_for_status()
+        return answer.json()
+
+
+def settled(server: Server, before: Holdings) -> tuple[Holdings, int]:
+    """What the server holds once its queue is as empty as it gets, and how many new jobs are still in it."""
+    until = time.monotonic() + _QUEUE_EMPTY_S
+    while True:
+        after = server.holdings()
+        stuck = len(after.queued - before.queued)
+        if not stuck or time.monotonic() > until:
+            return after, stuck
+        time.sleep(_POLL_S)
+
+
+Row = tuple[str, str, str, bool]
+
+
+def rows(soak: Soak, before: Holdings, after: Holdings, stuck: int) -> Iterator[Row]:
+    """What, how much, what is wished, and whether that holds."""
+    for number, boot in enumerate(soak.boots, 1):
+        told = f"{boot.asked} / {boot.keyframes} / {boot.rejected} / {boot.failed}"
+        how = "killed" if boot.killed else "stopped"
+        yield f"life {number}, {how}: keyframes asked for / good / refused / failed", told, "", True
+        yield (
+            f"life {number}: in-betweens, frames shown",
+            f"{boot.in_betweens}, {boot.frames_shown}",
+            "",
+            True,
+        )
+    lost = sum(boot.unaccounted for boot in soak.boots)
+    yield "keyframes of which nothing is known", f"{lost}", "0", lost == 0
+    yield "jobs stuck in the server's queue", f"{stuck}", "0", stuck == 0
+    entries, most = after.history - before.history, MAX_HISTORY * len(soak.boots)
+    yield "history entries left", f"{entries}", f"at most {most}", entries <= most
+    yield from _growth(before, after)
+    watched = soak.watched
+    yield "steps back on the display", f"{watched.steps_back}", "0", watched.steps_back == 0
+    yield "newest picture could not be shown", f"{watched.bad_pictures}", "0", watched.bad_pictures == 0
+    clean = [-signal.SIGKILL if boot.killed else 0 for boot in soak.boots]
+    yield "exit statuses", " ".join(map(str, soak.exits)), " ".join(map(str, clean)), soak.exits == clean
+    yield "states seen", "", ", ".join(sorted(watched.states)), True
+
+
+def _growth(before: Holdings, after: Holdings) -> Iterator[Row]:
+    if before.files is None or after.files is None:
+        yield "growth of the server's folders", "not told", "", True
+        return
+    files = f"{after.files - before.files:+d}"
+    if before.bytes is None or after.bytes is None:
+        yield "growth of the server's folders, files at their tops", files, "", True
+        return
+    grown = (after.bytes - before.bytes) / 1e6
+    yield "growth of the server's folders, files", files, "", True
+    yield (
+        "growth of the server's folders, MB",
+        f"{grown:+.3f}",
+        f"at most {MAX_GROWTH_MB:.0f}",
+        (grown <= MAX_GROWTH_MB),
+    )
+
+
+def _restart(stop: str, start: str) -> None:
+    for command in (stop, start):
+        subprocess.run(shlex.split(command), check=True, timeout=_COMMAND_S, stdout=subprocess.DEVNULL)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="benchmarks.soak", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    moment: dict[str, Any] = {"type": float, "nargs": "*", "metavar": "MINUTE", "default": []}
+    parser.add_argument("url", help="of a running ComfyUI")
+    parser.add_argument("--minutes", type=float, default=30.0)
+    parser.add_argument("--size", default="auto", metavar="WxH", help="of a keyframe, in pixels")
+    parser.add_argument("--kill-daemon-at", **moment)
+    parser.add_argument("--restart-server-at", **moment, help="needs both commands")
+    parser.add_argument("--server-start", metavar="COMMAND", help="returns when the server answers")
+    parser.add_argument("--server-stop", metavar="COMMAND", help="returns when the server is gone")
+    parser.add_argument(
+        "--server-folder", type=Path, metavar="PATH", help="holds its output, input and temp folders"
+    )
+    return parser
+
+
+def main() -> int:
+    parser = _parser()
+    args = parser.parse_args()
+    if args.restart_server_at and not (args.server_start and args.server_stop):
+        parser.error("--restart-server-at needs --server-start and --server-stop")
+    server = Server(args.url.rstrip("/"), args.server_folder)
+    before = server.holdings()
+    with tempfile.TemporaryDirectory(prefix="dreamloop-soak-") as folder, CountingProxy(args.url) as proxy:
+        soak = Soak(Daemon(Path(folder), proxy.url, args.size), proxy)
+        events: list[tuple[float, Callable[[], None]]] = [(at, soak.kill) for at in args.kill_daemon_at]
+        for at in args.restart_server_at:
+            events.append((at, lambda: _restart(args.server_stop, args.server_start)))
+        try:
+            soak.run(args.minutes, events)
+        finally:
+            if soak.daemon.is_running:
+                soak.daemon.end(signal.SIGTERM)
+    after, stuck = settled(server, before)
+    all_hold = True
+    print(f"{'what':<66}{'measured':>24}   wished")
+    for what, measured, wished, holds in rows(soak, before, after, stuck):
+        all_hold = all_hold and holds
+        print(f"{what:<66}{measured:>24}   {wished}{'' if holds else '   MISSED'}")
+    return 0 if all_hold else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
