@@ -13,16 +13,17 @@ from PIL import Image
 
 from backend.core.comfyui_api import ComfyUIClient
 from backend.core.jobs import FileRef, Finished, Interrupted, Job, JobEnd
-from backend.core.model_families import ModelFamily, family_of, nearest
+from backend.core.model_choice import ModelWish, choose_models
+from backend.core.model_family import ModelFamily
+from backend.core.sampling import Sampling
 from backend.core.workflow_builder import (
     DecodeLatents,
     EncodePicture,
     Request,
-    Sampling,
     Workflow,
     WorkflowBuilder,
 )
-from backend.errors import EngineAnswerError, EngineError, JobFailed, ModelMissing
+from backend.errors import EngineAnswerError, EngineError, JobFailed
 from backend.utils.prompt_manager import Prompt
 
 log = logging.getLogger(__name__)
@@ -63,12 +64,7 @@ class SamplingChoice:
 
     def resolve(self, family: ModelFamily) -> Sampling:
         """Fill the gaps with what the family likes."""
-        return Sampling(
-            steps=family.steps if self.steps is None else self.steps,
-            cfg=family.cfg if self.cfg is None else self.cfg,
-            sampler=self.sampler or family.sampler,
-            scheduler=self.scheduler or family.scheduler,
-        )
+        return family.sampling(self.steps, self.cfg, self.sampler, self.scheduler)
 
 
 class Engine:
@@ -120,15 +116,17 @@ class Engine:
         Raises:
             EngineUnreachable: If nobody answers.
             EngineAnswerError: If whoever answers is not a ComfyUI.
-            ModelMissing: If the checkpoint is not there.
+            ModelMissing: If the model, or a part of it, is not there.
         """
         if self._start is not None:
             self.client.move_to(self._start())
         stats = self.client.system_stats()
-        checkpoint = self._choose_checkpoint()
-        family = family_of(checkpoint)
-        self._builder = WorkflowBuilder(checkpoint, self._choice.resolve(family), self._latent_prefix)
-        self.facts = EngineFacts(self.kind, self.client.url, stats.version, stats.device, checkpoint, family)
+        models = choose_models(ModelWish(checkpoint=self._choice.checkpoint), self.client)
+        sampling = self._choice.resolve(models.family)
+        self._builder = WorkflowBuilder(models, sampling, self._latent_prefix)
+        self.facts = EngineFacts(
+            self.kind, self.client.url, stats.version, stats.device, models.label, models.family
+        )
         return self.facts
 
     def submit(self, request: Request) -> tuple[Job, Workflow]:
@@ -189,19 +187,6 @@ class Engine:
             self.client.free(unload_models=True, free_memory=True)
         except EngineError as error:
             log.debug("no memory was freed: %s", error)
-
-    def _choose_checkpoint(self) -> str:
-        available = self.client.models("checkpoints")
-        wished = self._choice.checkpoint
-        if wished is None:
-            if not available:
-                raise ModelMissing("checkpoints", "(any)", (), None)
-            return next(
-                (name for name in available if family_of(name, default=None) is not None), available[0]
-            )
-        if wished not in available:
-            raise ModelMissing("checkpoints", wished, available, nearest(wished, available))
-        return wished
 
     def _workflow(self, request: Request) -> Workflow:
         if self._builder is None:

@@ -1,69 +1,34 @@
-"""A typed request becomes an API-format graph.
+"""A typed request becomes an API-format graph of the model that was chosen, with the user's adapters.
 
-Handles are typed, so that a latent cannot be plugged in where a picture belongs. Every graph carries the
-checkpoint loader and both text encoders, unconnected where it does not use them: the server keeps only the
-nodes of its last prompt warm, by content, and unconnected nodes are kept but never run.
+Every graph carries the same loaders, model adapters, texts and conditioning adapters, unconnected where it
+does not use them: the server keeps only the nodes of its last prompt warm, by content, and nodes that nothing
+is connected to are kept but never run.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias
 
+from backend.core.adapters import Adapter, Detail, Shift, Stage, apply_stage
+from backend.core.handles import GraphNodes, Handles, ImageHandle, LatentHandle
 from backend.core.jobs import FileRef, Graph
+from backend.core.model_choice import Models
+from backend.core.model_nodes import encode_texts, load_models
+from backend.core.picture_nodes import decode, encode, resize_image, resize_latent, scale_latent, start_latent
+from backend.core.sampler_nodes import sample
+from backend.core.sampling import Draw, Sampling
 
 SIZE_STEP_PX = 8
-"""Side of one latent cell in pixels."""
+"""Side of one latent cell in pixels, in most families."""
 
-
-@dataclass(frozen=True)
-class _Handle:
-    node: str
-    slot: int
-
-    @property
-    def link(self) -> list[str | int]:
-        return [self.node, self.slot]
-
-
-class ModelHandle(_Handle):
-    """A MODEL output."""
-
-
-class ClipHandle(_Handle):
-    """A CLIP output."""
-
-
-class VaeHandle(_Handle):
-    """A VAE output."""
-
-
-class ConditioningHandle(_Handle):
-    """A CONDITIONING output."""
-
-
-class LatentHandle(_Handle):
-    """A LATENT output."""
-
-
-class ImageHandle(_Handle):
-    """An IMAGE output."""
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How KSampler samples, in ComfyUI's names."""
-
-    steps: int
-    cfg: float
-    sampler: str
-    scheduler: str
+LEAST_SIDE_PX = 16
 
 
 @dataclass(frozen=True)
 class TextToImage:
-    """A keyframe from words alone; ``width`` and ``height`` in pixels, divisible by 8."""
+    """A keyframe from words alone; ``width`` and ``height`` in pixels, whole latent cells."""
 
     prompt: str
     negative: str
@@ -74,24 +39,36 @@ class TextToImage:
 
 @dataclass(frozen=True)
 class ImageToImage:
-    """A keyframe from a picture on the server. ``denoise`` 0..1: how far it leaves the picture."""
+    """A keyframe from a picture on the server.
+
+    Attributes:
+        denoise: 0..1: how far it leaves the picture.
+        size: In pixels; the picture is cut to that shape and scaled. None leaves it as it is.
+    """
 
     picture: FileRef
     prompt: str
     negative: str
     seed: int
     denoise: float
+    size: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
 class DreamStep:
-    """A keyframe from the last keyframe's latent, without a detour over 8-bit pictures."""
+    """A keyframe from the last keyframe's latent, without a detour over 8-bit pictures.
+
+    Attributes:
+        size: In pixels, to which the latent is resized first; None leaves it as it is, but for undoing the
+            enlargement of a detail pass.
+    """
 
     latent: FileRef
     prompt: str
     negative: str
     seed: int
     denoise: float
+    size: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -112,7 +89,8 @@ class EncodePicture:
     negative: str = ""
 
 
-Request: TypeAlias = TextToImage | ImageToImage | DreamStep | DecodeLatents | EncodePicture
+Keyframe: TypeAlias = TextToImage | ImageToImage | DreamStep
+Request: TypeAlias = Keyframe | DecodeLatents | EncodePicture
 
 
 @dataclass(frozen=True)
@@ -125,130 +103,125 @@ class Workflow:
 
 
 class WorkflowBuilder:
-    """Builds the graphs of one checkpoint."""
+    """Builds the graphs of one set of models."""
 
-    def __init__(self, checkpoint: str, sampling: Sampling, latent_prefix: Callable[[], str]) -> None:
-        """Takes the checkpoint's name on the server.
+    def __init__(
+        self,
+        models: Models,
+        sampling: Sampling,
+        latent_prefix: Callable[[], str],
+        adapters: Sequence[Adapter] = (),
+    ) -> None:
+        """Takes what is the same in all graphs.
 
         Args:
-            checkpoint: As /models/checkpoints lists it.
+            models: The files to load, by their names on the server.
             sampling: For every keyframe.
             latent_prefix: Gives the ``filename_prefix`` of the next saved latent, e.g. ``dreamloop/kf``.
+            adapters: What the user adds, in the user's order.
         """
-        self._checkpoint = checkpoint
+        self._models = models
         self._sampling = sampling
         self._latent_prefix = latent_prefix
+        self._adapters = tuple(adapters)
 
     def build(self, request: Request) -> Workflow:
         """The graph of a request.
 
         Raises:
-            ValueError: A size that is not divisible by 8, or a denoise outside 0..1.
+            ValueError: A size of no whole latent cells, a denoise outside 0..1, or an adapter that the model
+                family has no use for.
         """
         match request:
-            case TextToImage():
-                return self._text_to_image(request)
-            case ImageToImage():
-                return self._image_to_image(request)
-            case DreamStep():
-                return self._dream_step(request)
             case DecodeLatents():
                 return self._decode(request)
             case EncodePicture():
                 return self._encode(request)
+            case _:
+                return self._keyframe(request)
 
-    def _text_to_image(self, request: TextToImage) -> Workflow:
-        _check_size(request.width, request.height)
-        graph = _Nodes(self._checkpoint, request.prompt, request.negative)
-        latent = graph.empty_latent(request.width, request.height)
-        return self._keyframe(graph, latent, request.seed, 1.0)
-
-    def _image_to_image(self, request: ImageToImage) -> Workflow:
-        graph = _Nodes(self._checkpoint, request.prompt, request.negative)
-        latent = graph.encode(graph.load_image(request.picture))
-        return self._keyframe(graph, latent, request.seed, request.denoise)
-
-    def _dream_step(self, request: DreamStep) -> Workflow:
-        graph = _Nodes(self._checkpoint, request.prompt, request.negative)
-        return self._keyframe(graph, graph.load_latent(request.latent), request.seed, request.denoise)
+    def _keyframe(self, request: Keyframe) -> Workflow:
+        draw = self._draw(request)
+        nodes, handles = self._warm(request)
+        if isinstance(request, TextToImage):
+            handles = self._stage(Stage.LATENT, nodes, handles)
+            handles = replace(handles, draw=draw, latent=self._empty(nodes, draw))
+        else:
+            handles = self._stage(Stage.LATENT, nodes, self._begin(request, nodes, handles, draw))
+        handles = self._stage(Stage.SAMPLED, nodes, sample(nodes, start_latent(nodes, handles)))
+        if handles.latent is None:
+            raise ValueError("the sampling gave no latent")
+        saved = self._save(nodes, handles.latent)
+        return Workflow(nodes.nodes, self._send(nodes, handles, handles.latent), saved)
 
     def _decode(self, request: DecodeLatents) -> Workflow:
-        graph = _Nodes(self._checkpoint, request.prompt, request.negative)
-        sent = graph.send(graph.decode(graph.load_latent(request.latents)))
-        return Workflow(graph.nodes, picture_node=sent, latent_node=None)
+        nodes, handles = self._warm(request)
+        handles = self._stage(Stage.LATENT, nodes, handles)
+        latents = LatentHandle(nodes.add("LoadLatent", latent=request.latents.annotated))
+        return Workflow(nodes.nodes, picture_node=self._send(nodes, handles, latents), latent_node=None)
 
     def _encode(self, request: EncodePicture) -> Workflow:
-        graph = _Nodes(self._checkpoint, request.prompt, request.negative)
-        saved = graph.save_latent(graph.encode(graph.load_image(request.picture)), self._latent_prefix())
-        return Workflow(graph.nodes, picture_node=None, latent_node=saved)
+        nodes, handles = self._warm(request)
+        for stage in (Stage.LATENT, Stage.IMAGE):
+            handles = self._stage(stage, nodes, handles)
+        image = ImageHandle(nodes.add("LoadImage", image=request.picture.annotated))
+        saved = self._save(nodes, encode(nodes, image, handles.vae))
+        return Workflow(nodes.nodes, picture_node=None, latent_node=saved)
 
-    def _keyframe(self, graph: _Nodes, start: LatentHandle, seed: int, denoise: float) -> Workflow:
+    def _warm(self, request: Request) -> tuple[GraphNodes, Handles]:
+        """What all graphs have in common."""
+        nodes = GraphNodes()
+        shifted = any(isinstance(one, Shift) for one in self._adapters)
+        handles = load_models(nodes, self._models, patched=not shifted)
+        handles = self._stage(Stage.MODEL, nodes, handles)
+        handles = encode_texts(nodes, handles, request.prompt, request.negative, self._sampling.guidance)
+        return nodes, self._stage(Stage.TEXT, nodes, handles)
+
+    def _begin(
+        self, request: ImageToImage | DreamStep, nodes: GraphNodes, handles: Handles, draw: Draw
+    ) -> Handles:
+        """The picture or the latent that is dreamt on, at its size."""
+        if isinstance(request, ImageToImage):
+            image = ImageHandle(nodes.add("LoadImage", image=request.picture.annotated))
+            if request.size is not None:
+                image = resize_image(nodes, image, request.size, crop="center")
+            return replace(handles, image=image, draw=draw)
+        latent = LatentHandle(nodes.add("LoadLatent", latent=request.latent.annotated))
+        if request.size is not None:
+            latent = resize_latent(nodes, latent, request.size, handles.family.cell_px)
+        else:
+            for detail in (one for one in self._adapters if isinstance(one, Detail)):
+                latent = scale_latent(nodes, latent, 1 / detail.scale)
+        return replace(handles, latent=latent, draw=draw)
+
+    def _draw(self, request: Keyframe) -> Draw:
+        family = self._models.family
+        if isinstance(request, TextToImage):
+            size, denoise = (request.width, request.height), 1.0
+        else:
+            size, denoise = request.size or (family.width, family.height), request.denoise
+        _check_size(*size, family.cell_px)
         if not 0.0 < denoise <= 1.0:
             raise ValueError(f"denoise {denoise} is outside 0..1 (0 excluded)")
-        latent = graph.sample(start, self._sampling, seed, denoise)
-        saved = graph.save_latent(latent, self._latent_prefix())
-        sent = graph.send(graph.decode(latent))
-        return Workflow(graph.nodes, picture_node=sent, latent_node=saved)
+        return Draw(self._sampling, request.seed, denoise, *size)
+
+    def _empty(self, nodes: GraphNodes, draw: Draw) -> LatentHandle:
+        size = {"width": draw.width_px, "height": draw.height_px}
+        return LatentHandle(nodes.add(self._models.family.empty_latent, **size, batch_size=1))
+
+    def _send(self, nodes: GraphNodes, handles: Handles, latent: LatentHandle) -> str:
+        decoded = replace(handles, image=decode(nodes, latent, handles.vae))
+        return nodes.add("SaveImageWebsocket", images=self._stage(Stage.IMAGE, nodes, decoded).image)
+
+    def _save(self, nodes: GraphNodes, latent: LatentHandle) -> str:
+        return nodes.add("SaveLatent", samples=latent, filename_prefix=self._latent_prefix())
+
+    def _stage(self, stage: Stage, nodes: GraphNodes, handles: Handles) -> Handles:
+        return apply_stage(stage, self._adapters, nodes, handles)
 
 
-class _Nodes:
-    """A graph in the making: the warm nodes first, then one method a node class."""
-
-    def __init__(self, checkpoint: str, prompt: str, negative: str) -> None:
-        self.nodes: dict[str, dict[str, Any]] = {}
-        loader = self._add("CheckpointLoaderSimple", ckpt_name=checkpoint)
-        self.model, clip, self.vae = ModelHandle(loader, 0), ClipHandle(loader, 1), VaeHandle(loader, 2)
-        self.positive = self._text(clip, prompt)
-        self.negative = self._text(clip, negative)
-
-    def empty_latent(self, width_px: int, height_px: int) -> LatentHandle:
-        return LatentHandle(self._add("EmptyLatentImage", width=width_px, height=height_px, batch_size=1), 0)
-
-    def load_latent(self, file: FileRef) -> LatentHandle:
-        return LatentHandle(self._add("LoadLatent", latent=file.annotated), 0)
-
-    def load_image(self, file: FileRef) -> ImageHandle:
-        return ImageHandle(self._add("LoadImage", image=file.annotated), 0)
-
-    def encode(self, image: ImageHandle) -> LatentHandle:
-        return LatentHandle(self._add("VAEEncode", pixels=image.link, vae=self.vae.link), 0)
-
-    def sample(self, latent: LatentHandle, how: Sampling, seed: int, denoise: float) -> LatentHandle:
-        node = self._add(
-            "KSampler",
-            model=self.model.link,
-            positive=self.positive.link,
-            negative=self.negative.link,
-            latent_image=latent.link,
-            seed=seed,
-            steps=how.steps,
-            cfg=how.cfg,
-            sampler_name=how.sampler,
-            scheduler=how.scheduler,
-            denoise=denoise,
-        )
-        return LatentHandle(node, 0)
-
-    def decode(self, latent: LatentHandle) -> ImageHandle:
-        return ImageHandle(self._add("VAEDecode", samples=latent.link, vae=self.vae.link), 0)
-
-    def send(self, images: ImageHandle) -> str:
-        return self._add("SaveImageWebsocket", images=images.link)
-
-    def save_latent(self, latent: LatentHandle, prefix: str) -> str:
-        return self._add("SaveLatent", samples=latent.link, filename_prefix=prefix)
-
-    def _text(self, clip: ClipHandle, text: str) -> ConditioningHandle:
-        return ConditioningHandle(self._add("CLIPTextEncode", text=text, clip=clip.link), 0)
-
-    def _add(self, class_type: str, **inputs: object) -> str:
-        node_id = str(len(self.nodes) + 1)
-        self.nodes[node_id] = {"class_type": class_type, "inputs": inputs}
-        return node_id
-
-
-def _check_size(width_px: int, height_px: int) -> None:
+def _check_size(width_px: int, height_px: int, cell_px: int) -> None:
     for name, size_px in (("width", width_px), ("height", height_px)):
-        if size_px < SIZE_STEP_PX or size_px % SIZE_STEP_PX:
-            wish = max(SIZE_STEP_PX, round(size_px / SIZE_STEP_PX) * SIZE_STEP_PX)
-            raise ValueError(f"{name} {size_px} px is not divisible by {SIZE_STEP_PX}; {wish} would be")
+        if size_px < LEAST_SIDE_PX or size_px % cell_px:
+            wish = max(LEAST_SIDE_PX, round(size_px / cell_px) * cell_px)
+            raise ValueError(f"{name} {size_px} px is not divisible by {cell_px}; {wish} would be")

@@ -11,7 +11,10 @@ import pytest
 import requests
 
 from backend.core.comfyui_api import ComfyUIClient, FileRef, Finished, Job
-from backend.core.workflow_builder import Request, Sampling, TextToImage, Workflow, WorkflowBuilder
+from backend.core.model_choice import Models
+from backend.core.model_families import family_of
+from backend.core.sampling import Sampling
+from backend.core.workflow_builder import Request, TextToImage, Workflow, WorkflowBuilder
 
 GUARD_S = 90.0
 SIZE_PX = 64
@@ -35,7 +38,8 @@ class Server:
 
     def builder(self, steps: int = 1) -> WorkflowBuilder:
         sampling = Sampling(steps, 5.0, "euler", "normal")
-        return WorkflowBuilder(self.checkpoint, sampling, lambda: "contract/kf")
+        models = Models(family_of(self.checkpoint), checkpoint=self.checkpoint)
+        return WorkflowBuilder(models, sampling, lambda: "contract/kf")
 
     def keyframe(self, steps: int = 1) -> Workflow:
         return self.builder(steps).build(TextToImage("a cat", "", self.seed(), SIZE_PX, SIZE_PX))

@@ -11,13 +11,15 @@ from PIL import Image
 from safetensors.numpy import load, save
 
 from backend.core.comfyui_api import ComfyUIClient, Failed, FailureKind, FileRef, Interrupted, Picture
+from backend.core.model_choice import Models
+from backend.core.model_families import SD15
+from backend.core.sampling import Sampling
 from backend.core.wire import Wire, WireClosed
 from backend.core.workflow_builder import (
     DecodeLatents,
     DreamStep,
     EncodePicture,
     ImageToImage,
-    Sampling,
     TextToImage,
     WorkflowBuilder,
 )
@@ -152,7 +154,8 @@ def test_a_latent_that_is_not_there_is_refused(studio: Studio) -> None:
 
 
 def test_a_checkpoint_that_is_not_there_is_refused_by_name(studio: Studio) -> None:
-    builder = WorkflowBuilder("nope.safetensors", Sampling(1, 5.0, "euler", "normal"), lambda: "contract/kf")
+    models = Models(SD15, checkpoint="nope.safetensors")
+    builder = WorkflowBuilder(models, Sampling(1, 5.0, "euler", "normal"), lambda: "contract/kf")
     with pytest.raises(GraphRejected, match=r"nope\.safetensors"):
         studio.submit(builder.build(TextToImage("a", "", 1, SIZE_PX, SIZE_PX)))
 

@@ -27,12 +27,15 @@ from backend.core.comfyui_api import (
     QueueState,
     SocketTimes,
 )
-from backend.core.workflow_builder import DecodeLatents, DreamStep, Sampling, TextToImage, WorkflowBuilder
+from backend.core.model_choice import Models
+from backend.core.model_families import EMBEDDED
+from backend.core.sampling import Sampling
+from backend.core.workflow_builder import DecodeLatents, DreamStep, TextToImage, WorkflowBuilder
 from backend.errors import EngineAnswerError, EngineUnreachable, GraphRejected
 from tests.fakes.fake_comfy import FakeComfy
 from tests.fakes.faulty import out_of_memory
 
-CHECKPOINT = "dreamloop-painter.safetensors"
+MODELS = Models(EMBEDDED, checkpoint="dreamloop-painter.safetensors")
 GUARD_S = 30.0
 SEEDS = itertools.count(1)
 
@@ -61,7 +64,7 @@ def another_client(fake: FakeComfy) -> Iterator[ComfyUIClient]:
 
 
 def builder() -> WorkflowBuilder:
-    return WorkflowBuilder(CHECKPOINT, Sampling(2, 5.0, "euler", "normal"), lambda: "test/kf")
+    return WorkflowBuilder(MODELS, Sampling(2, 5.0, "euler", "normal"), lambda: "test/kf")
 
 
 def keyframe(seed: int | None = None) -> Graph:
@@ -158,7 +161,7 @@ def test_a_file_that_is_not_there_is_an_error(client: ComfyUIClient) -> None:
 
 
 def test_what_the_server_has_is_told(client: ComfyUIClient) -> None:
-    assert client.models("checkpoints") == (CHECKPOINT,)
+    assert client.models("checkpoints") == (MODELS.checkpoint,)
     assert client.models("no-such-folder") == ()
     assert client.object_info("KSampler")["KSampler"]["input"]["required"]
     assert client.object_info("NoSuchNode") == {}
@@ -175,7 +178,8 @@ def test_a_job_can_be_forgotten(client: ComfyUIClient) -> None:
 
 
 def test_a_refused_graph_names_the_node(client: ComfyUIClient) -> None:
-    graph = WorkflowBuilder("nope.safetensors", Sampling(2, 5.0, "euler", "normal"), lambda: "kf").build(
+    models = Models(EMBEDDED, checkpoint="nope.safetensors")
+    graph = WorkflowBuilder(models, Sampling(2, 5.0, "euler", "normal"), lambda: "kf").build(
         TextToImage("a", "", 1, 64, 64)
     )
     with pytest.raises(GraphRejected, match=r"CheckpointLoaderSimple.*nope\.safetensors"):
@@ -223,7 +227,7 @@ def test_a_cancelled_job_is_interrupted_and_the_next_one_runs(
 
 def builder_with_steps(steps: int) -> Graph:
     sampling = Sampling(steps, 5.0, "euler", "normal")
-    return WorkflowBuilder(CHECKPOINT, sampling, lambda: "kf").build(TextToImage("a", "", 1, 64, 64)).graph
+    return WorkflowBuilder(MODELS, sampling, lambda: "kf").build(TextToImage("a", "", 1, 64, 64)).graph
 
 
 def test_a_job_that_never_ends_fails_by_its_deadline_and_is_interrupted(

@@ -3,13 +3,15 @@ from __future__ import annotations
 import pytest
 
 from backend.core.jobs import FileRef
+from backend.core.model_choice import Models
+from backend.core.model_families import SD15
+from backend.core.sampling import Sampling
 from backend.core.workflow_builder import (
     DecodeLatents,
     DreamStep,
     EncodePicture,
     ImageToImage,
     Request,
-    Sampling,
     TextToImage,
     WorkflowBuilder,
 )
@@ -28,7 +30,8 @@ KEYFRAMES = REQUESTS[:3]
 
 
 def builder() -> WorkflowBuilder:
-    return WorkflowBuilder("tiny-sd15.safetensors", Sampling(1, 5.0, "euler", "normal"), lambda: "dream/kf")
+    models = Models(SD15, checkpoint="tiny-sd15.safetensors")
+    return WorkflowBuilder(models, Sampling(1, 5.0, "euler", "normal"), lambda: "dream/kf")
 
 
 def classes(request: Request) -> list[str]:
