@@ -19,7 +19,9 @@ from backend.engine.style import Style, split
 REACH_PX = 128
 """How far a pixel sees: four blurs of 24 px at an eighth of the size, and their interpolation."""
 _DITHER_PX = 1024
-_SKETCH_PX = 108
+_SKETCHED_PX = 2**20
+"""Pixels above which a picture's wealth of detail is read from a sketch instead of from itself."""
+_SKETCH_PX = 432
 _SLOW = 1.6
 """Brings the large forms alone back to about unit variance."""
 
@@ -34,7 +36,10 @@ def paint(latent: Tensor, window: Window | None = None) -> Tensor:
     whole = Window(0, LATENT_SCALE * latent.shape[1], 0, LATENT_SCALE * latent.shape[2])
     window = window or whole
     near = window.grown(REACH_PX, whole)
-    lab = _drawn(content, style, near, whole, _clarity(content, style))
+    lab = _drawn(content, style, near, whole)
+    itself = near == whole and not _too_large(whole)
+    small = light.small(lab[0], LATENT_SCALE)
+    lab[0].add_(small, alpha=light.clarity_for(lab[0], small, style) if itself else _clarity(latent))
     lab[0].sub_(_vignette(whole, near), alpha=0.10 * (1.0 - 0.6 * float(style.colour("mid")[0])))
     inner = window.seen_from(near)
     rgb = srgb_from_linear(linear_from_oklab(lab[:, inner.rows, inner.columns]))
@@ -42,20 +47,32 @@ def paint(latent: Tensor, window: Window | None = None) -> Tensor:
     return dithered.clamp_(0.0, 255.0).to(torch.uint8).permute(1, 2, 0).contiguous()
 
 
-def _clarity(content: Tensor, style: Style) -> float:
-    """What a small sketch of the whole picture asks for: a painter must know before the first stroke."""
-    height, width = content.shape[1:]
-    scale = min(max(_SKETCH_PX // min(height, width), 2), LATENT_SCALE)
+def _clarity(latent: Tensor) -> float:
+    """What the whole picture asks for, for those who paint a part of it: the same for all parts."""
+    return _clarity_of(latent.contiguous().numpy().tobytes(), latent.shape[1], latent.shape[2])
+
+
+@lru_cache(maxsize=2)
+def _clarity_of(latent: bytes, height: int, width: int) -> float:
+    content, style = split(torch.frombuffer(bytearray(latent), dtype=torch.float32).view(4, height, width))
+    scale = LATENT_SCALE
+    if _too_large(Window(0, scale * height, 0, scale * width)):
+        scale = max(_SKETCH_PX // min(height, width), 1)
     whole = Window(0, scale * height, 0, scale * width)
-    return light.clarity_for(_drawn(content, style, whole, whole, 0.0)[0], cell_px=scale)
+    lightness = _drawn(content, style, whole, whole)[0]
+    return light.clarity_for(lightness, light.small(lightness, scale), style)
 
 
-def _drawn(content: Tensor, style: Style, near: Window, whole: Window, clarity: float) -> Tensor:
+def _too_large(whole: Window) -> bool:
+    return whole.bottom * whole.right > _SKETCHED_PX
+
+
+def _drawn(content: Tensor, style: Style, near: Window, whole: Window) -> Tensor:
     """Oklab ``[3, rows, columns]`` of ``near``, which is part of ``whole``."""
     scale = whole.bottom // content.shape[1]
     fields, slow = (enlarge(one, near, scale) for one in (content, _SLOW * large(content, 0.16)))
     scene = _scene(fields, slow, style, whole, near)
-    return light.graded(scene, laid(scene, style.forms()), style, clarity)
+    return light.graded(scene, laid(scene, style.forms()), style)
 
 
 def enlarge(content: Tensor, window: Window, scale: int = LATENT_SCALE) -> Tensor:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own custom
 from torch import Tensor
@@ -15,9 +13,14 @@ TONE_SLOPE = 0.8
 """tone = tanh(TONE_SLOPE * first channel); the encoder turns it round."""
 HUE_RANGE = 0.12
 """Oklab a and b per unit of the second and third channel at full spread."""
-_ENERGY = 1.8
-"""Mean slope of lightness that pictures are drawn toward, per shorter side."""
-_EVENNESS = 0.96
+_ENERGY = 2.8
+"""Mean slope of lightness that pictures are drawn toward, per shorter side, the dither's own included."""
+_EVENNESS = 1.3
+"""How far they are drawn there, for each part that is forms and not plain field: photos stay as they are."""
+_CLARITY = (-0.78, 3.6)
+_SECANTS = 2
+_EVERY = 3
+"""Rows among which one is looked at to know a picture's wealth of detail."""
 
 
 def spread_of(style: Style) -> float:
@@ -36,8 +39,8 @@ def key_of(style: Style) -> float:
     return min(max((float(style.colour("mid")[0]) - 0.45) / 0.3, 0.0), 1.0)
 
 
-def graded(scene: Scene, layer: Layer, style: Style, clarity: float) -> Tensor:
-    """Oklab ``[3, H, W]``; ``clarity`` strengthens (above 0) or calms (below 0) what is small."""
+def graded(scene: Scene, layer: Layer, style: Style) -> Tensor:
+    """Oklab ``[3, H, W]``."""
     body = body_of(style)
     contrast = 1.0 + 0.35 * style.dial("contrast")
     bias = 0.22 * (1.0 - body) * (1.0 - 1.3 * scene.key)
@@ -51,30 +54,53 @@ def graded(scene: Scene, layer: Layer, style: Style, clarity: float) -> Tensor:
     _focus(lab[0], far, 1.0 - body)
     _haze(lab, far, style)
     _shine(lab, layer.glow * (1.4 * (1.0 - body)), style)
-    if clarity != 0.0:
-        lab[0].add_(lab[0] - _blurred(lab[:1], 8, 7)[0], alpha=clarity)
     return lab
 
 
-def clarity_for(sketch: Tensor, cell_px: int) -> float:
-    """How much clarity a picture wants whose small sketch has this lightness ``[h, w]``.
+def small(light: Tensor, cell_px: int) -> Tensor:
+    """What of the lightness ``[H, W]`` is smaller than some twelve cells."""
+    return light - _blurred(light[None], cell_px, 7)[0]
+
+
+def clarity_for(light: Tensor, small: Tensor, style: Style) -> float:
+    """How much of what is small to add to a picture (below 0: to take away) that has this lightness.
 
     Pictures of all themes, and all on the way between them, are drawn toward one wealth of detail: a walk
-    does not lose its edges half-way, a soft theme is not mush, a busy one is calmed.
+    does not lose its edges half-way, a soft theme is not mush, a busy one is calmed. What a clarity would
+    give is known without painting, so that the wished one is found by a few secants.
     """
-    plain = _edges(sketch)
-    gain = _edges(2.0 * sketch - _blurred(sketch[None], cell_px, 7)[0]) - plain
-    wished = math.exp((1.0 - _EVENNESS) * math.log(plain) + _EVENNESS * math.log(_ENERGY))
-    return min(max((wished - plain) / max(gain, 1e-3), -0.58), 3.4)
+    if min(light.shape) < 2:
+        return 0.0
+    plain, finer, grain = _slopes(light), _slopes(small), _grain(light)
+    low, high = _CLARITY
+    before, now = 0.0, 1.0
+    less, more = _wealth(plain, grain), _wealth(plain + finer, grain)
+    evenness = min(_EVENNESS * (1.0 - body_of(style)), 0.8)
+    wished = less ** (1.0 - evenness) * _ENERGY**evenness
+    for _ in range(_SECANTS):
+        rise = max((more - less) / (now - before) if now != before else 0.0, 1e-3)
+        before, now = now, min(max(now + (wished - more) / rise, low), high)
+        less, more = more, _wealth(torch.add(plain, finer, alpha=now), grain)
+    return now
 
 
-def _edges(light: Tensor) -> float:
-    """Mean slope per shorter side."""
-    across = torch.diff(light, dim=1)[:-1]
-    down = torch.diff(light, dim=0)[:, :-1]
-    if across.numel() == 0:
-        return _ENERGY
-    return max(float((across * across + down * down).sqrt_().mean()) * min(light.shape), 1e-3)
+def _slopes(light: Tensor) -> Tensor:
+    """``[2, n]`` across and down, in every so many rows, per shorter side."""
+    upper, lower = light[:-1:_EVERY], light[1::_EVERY]
+    across, down = upper[:, 1:] - upper[:, :-1], (lower - upper)[:, :-1]
+    return torch.stack([across.flatten(), down.flatten()]).mul_(min(light.shape))
+
+
+def _grain(light: Tensor) -> Tensor:
+    """Mean square of the slopes that dithering will add at the same places: more in the dark."""
+    seen = light[:-1:_EVERY, :-1].flatten().clamp(0.06, 1.0)
+    steps = torch.minimum(336.0 * seen.sqrt().sqrt_(), 9884.0 * seen * seen)
+    return (min(light.shape) / steps).square_()
+
+
+def _wealth(slopes: Tensor, grain: Tensor) -> float:
+    """Mean slope."""
+    return max(float(slopes.square().sum(0).add_(grain).sqrt_().mean()), 1e-3)
 
 
 def _palette(tone: Tensor, style: Style) -> Tensor:

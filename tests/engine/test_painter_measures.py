@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from backend.core.model_families import EMBEDDED
 from backend.engine.lexicon_words import COLOURS
 from backend.engine.painter import DreamPainter
 from backend.engine.painting import Latent, Pixels
@@ -22,6 +24,7 @@ Gap = tuple[float, float]
 
 PROMPTS_FOLDER = Path(__file__).resolve().parents[2] / "prompts"
 HEIGHT, WIDTH = 24, 40
+AS_SHOWN = np.zeros((1, 4, EMBEDDED.height // 8, EMBEDDED.width // 8), np.float32)
 DIALS = tuple(dial / 10 for dial in range(11))
 
 
@@ -47,44 +50,63 @@ def shown(painter: DreamPainter, latent: Latent) -> Pixels:
     return next(painter.decode(latent))
 
 
-def gap(painter: DreamPainter, first: Latent, last: Latent) -> Gap:
-    one, other = shown(painter, first), shown(painter, last)
-    middle = shown(painter, measures.walked(first, last, 0.5))
-    energy = 2 * measures.edge_energy(middle) / (measures.edge_energy(one) + measures.edge_energy(other))
-    average = (one.astype(np.float32) + other) / 2
-    return energy, measures.psnr(middle.astype(np.float32), average)
+class Still:
+    """A picture, what it was painted from, and its edge energy."""
+
+    def __init__(self, painter: DreamPainter, latent: Latent) -> None:
+        self.latent = latent
+        self.pixels = shown(painter, latent)
+        self.energy = measures.edge_energy(self.pixels)
+
+
+def gap(painter: DreamPainter, first: Still, last: Still) -> Gap:
+    middle = Still(painter, measures.walked(first.latent, last.latent, 0.5))
+    average = (first.pixels.astype(np.float32) + last.pixels) / 2
+    energy = 2 * middle.energy / (first.energy + last.energy)
+    return energy, measures.psnr(middle.pixels.astype(np.float32), average)
 
 
 def gaps(painter: DreamPainter, choose: Callable[[random.Random], tuple[Any, Any]], count: int) -> list[Gap]:
     rng = random.Random(50)
     found = []
     for _ in range(count):
-        first, last = (sampled(painter, words, rng.randrange(2**40)) for words in choose(rng))
+        first, last = (Still(painter, sampled(painter, words, rng.randrange(2**40))) for words in choose(rng))
         found.append(gap(painter, first, last))
     return found
 
 
+def whole(found: list[Gap]) -> bool:
+    """Neither blurred nor cross-faded half-way."""
+    return min(energy for energy, _ in found) >= 0.9 and max(decibels for _, decibels in found) < 30
+
+
+@pytest.fixture(scope="module")
+def every(wordings: dict[str, list[tuple[str, str]]]) -> list[tuple[str, str]]:
+    return [words for theme in wordings.values() for words in theme]
+
+
 def test_no_gap_within_a_prompt_loses_its_edges_half_way(
-    painter: DreamPainter, wordings: dict[str, list[tuple[str, str]]]
+    painter: DreamPainter, every: list[tuple[str, str]]
 ) -> None:
-    every = [words for theme in wordings.values() for words in theme]
-
-    def one_prompt(rng: random.Random) -> tuple[Any, Any]:
-        words = rng.choice(every)
-        return words, words
-
-    found = gaps(painter, one_prompt, 50)
-    assert min(energy for energy, _ in found) >= 0.9
-    assert max(decibels for _, decibels in found) < 30
+    assert whole(gaps(painter, lambda rng: (rng.choice(every),) * 2, 50))
 
 
 def test_no_gap_between_any_two_prompts_loses_its_edges_half_way(
-    painter: DreamPainter, wordings: dict[str, list[tuple[str, str]]]
+    painter: DreamPainter, every: list[tuple[str, str]]
 ) -> None:
-    every = [words for theme in wordings.values() for words in theme]
-    found = gaps(painter, lambda rng: (rng.choice(every), rng.choice(every)), 50)
-    assert min(energy for energy, _ in found) >= 0.9
-    assert max(decibels for _, decibels in found) < 30
+    assert whole(gaps(painter, lambda rng: (rng.choice(every), rng.choice(every)), 50))
+
+
+@pytest.mark.parametrize("count", [50, pytest.param(300, marks=pytest.mark.long)])
+def test_no_gap_loses_its_edges_half_way_at_the_size_people_see(
+    painter: DreamPainter, every: list[tuple[str, str]], count: int
+) -> None:
+    rng = random.Random(51)
+    stills = (
+        Still(painter, sampled(painter, rng.choice(every), rng.randrange(2**40), latent=AS_SHOWN))
+        for _ in range(count + 1)
+    )
+    assert whole([gap(painter, first, last) for first, last in itertools.pairwise(stills)])
 
 
 @pytest.mark.parametrize("index", range(10))
