@@ -12,7 +12,9 @@ import random
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from backend.core.attempt import Attempt
@@ -36,7 +38,7 @@ from backend.core.jobs import (
 )
 from backend.core.settler import Settler, tell_ended
 from backend.core.switchboard import Switchboard
-from backend.core.wire import Wire
+from backend.core.wire import Wire, connect_wire
 from backend.errors import EngineAnswerError, EngineError, EngineUnreachable
 
 __all__ = [
@@ -75,6 +77,7 @@ class ComfyUIClient:
         url: str,
         limits: HttpLimits | None = None,
         *,
+        headers: Mapping[str, str] | None = None,
         patience: Patience | None = None,
         times: SocketTimes | None = None,
         connect: Callable[[str, float], Wire] | None = None,
@@ -85,20 +88,26 @@ class ComfyUIClient:
         """Does nothing yet; the server need not be there.
 
         Args:
-            url: ``http://host:port``.
+            url: ``http(s)://host:port``, with the path under which a proxy serves it, if it does.
             limits: Deadlines and byte caps of HTTP calls.
+            headers: Sent along with every call and with the socket's handshake, for a proxy; never shown.
             patience: When jobs are looked up, and when they are lost.
             times: Intervals of the socket.
             connect: Opens a WebSocket; for tests.
             new_id: Gives prompt ids; must be canonical lower-case UUIDs for a real server.
             clock: Monotonic seconds.
             rng: For the jitter of reconnects.
+
+        Raises:
+            ValueError: A header cannot be sent.
         """
+        limits = limits or HttpLimits()
+        connect = connect or partial(connect_wire, headers=headers, max_frame_bytes=limits.max_file_bytes)
         self._clock = clock
         self._tracker = JobTracker(new_id, patience)
         self._switchboard = Switchboard(self._tracker, clock=clock)
         self._lock = self._switchboard.lock
-        self._server = ComfyServer(url, ComfyHttp(limits or HttpLimits(), clock=clock), self._was_reachable)
+        self._server = ComfyServer(url, ComfyHttp(limits, headers, clock=clock), self._was_reachable)
         self._settler = Settler(self._server, self._tracker, self._lock, self._post, clock=clock)
         self._listener = SocketListener(
             lambda: self.url, self._switchboard, connect=connect, times=times, clock=clock, rng=rng
@@ -231,6 +240,24 @@ class ComfyUIClient:
     def models(self, folder: str) -> tuple[str, ...]:
         """The models in a folder, e.g. ``checkpoints``; none if there is no folder. Raises EngineError."""
         return self._server.models(folder)
+
+    def metadata(self, folder: str, name: str) -> Mapping[str, str]:
+        """What a model file says of itself; ``{}`` where nothing is told. Raises EngineUnreachable."""
+        return self._server.metadata(folder, name)
+
+    def folder_paths(self) -> Mapping[str, tuple[Path, ...]]:
+        """Where the server looks for models, on its own machine; ``{}`` where it does not tell.
+
+        Raises EngineUnreachable.
+        """
+        return self._server.folder_paths()
+
+    def files(self, kind: str) -> tuple[str, ...]:
+        """File names in ``output``, ``input`` or ``temp``; none where it does not tell.
+
+        Raises EngineUnreachable.
+        """
+        return self._server.files(kind)
 
     def free(self, *, unload_models: bool = True, free_memory: bool = False) -> None:
         """Asks the server to free memory; ``free_memory`` drops its node cache, too. Raises EngineError."""

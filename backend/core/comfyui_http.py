@@ -1,14 +1,15 @@
-"""HTTP with deadlines and size limits: the only place that knows ``requests``.
+"""HTTP with deadlines and size limits: the only place that asks a server.
 
 Every call has a total deadline and a byte cap, so that a server gone mad costs seconds and megabytes, never
 the daemon. Sessions are kept alive, one a thread. Nothing is retried here but plain reads on a connection
-that the server had closed in the meantime.
+that the server had closed in the meantime. Redirects are not followed.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import re
 import threading
 import time
 import weakref
@@ -18,19 +19,16 @@ from http import HTTPStatus
 from typing import Any
 
 import requests
-from urllib3.exceptions import HTTPError, NewConnectionError
+from urllib3.exceptions import HTTPError
 
-from backend.errors import EngineAnswerError, EngineUnreachable
+from backend.core.bounded_http import Deadline, bounded_session
+from backend.core.http_troubles import AnswerLost, gateway_trouble, no_json, refusal, trouble_of
+from backend.errors import EngineAnswerError
+from backend.utils.http_headers import Veil, header_problem
+
+__all__ = ["Answer", "AnswerLost", "ComfyHttp", "HttpLimits"]
 
 _CHUNK_BYTES = 64 * 1024
-
-
-class AnswerLost(EngineUnreachable):
-    """No answer, but the server may have got the request and carried it out."""
-
-    def __init__(self, url: str, cause: str, *, timed_out: bool) -> None:
-        self.timed_out = timed_out
-        super().__init__(url, cause)
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,7 @@ class HttpLimits:
         answer_s: In total, for a small question.
         transfer_s: In total, for files and for /object_info.
         max_json_bytes: For the history, the queue and other small answers.
-        max_file_bytes: For /object_info and files.
+        max_file_bytes: For /object_info and files, and for a message of the WebSocket.
     """
 
     connect_s: float = 5.0
@@ -54,11 +52,12 @@ class HttpLimits:
 
 @dataclass(frozen=True)
 class Answer:
-    """A whole answer, whatever its status."""
+    """A whole answer, whatever its status; ``location`` is where it sends us on to, if it does."""
 
     url: str
     status: int
     body: bytes
+    location: str = ""
 
     @property
     def ok(self) -> bool:
@@ -72,9 +71,10 @@ class Answer:
             EngineAnswerError: It is no JSON.
         """
         try:
-            return json.loads(self.body, parse_constant=lambda _: None, parse_float=_finite)
+            told = json.loads(self.body, parse_constant=lambda _: None, parse_float=_finite)
+            return _whole_characters(told) if _MAY_BE_HALF.search(self.body) else told
         except (ValueError, RecursionError) as error:
-            raise EngineAnswerError(self.url, f"no JSON: {str(error)[:120]}") from None
+            raise no_json(self.url, self.body, error) from None
 
     def require_ok(self) -> Answer:
         """This answer, if its status is 200.
@@ -83,16 +83,35 @@ class Answer:
             EngineAnswerError: It is another.
         """
         if not self.ok:
-            start = self.body[:120].decode(errors="replace")
-            raise EngineAnswerError(self.url, f"status {self.status} {start}".rstrip())
+            raise refusal(self.url, self.status, self.body, self.location)
         return self
 
 
 class ComfyHttp:
-    """Calls to one server. Thread-safe."""
+    """Calls to one server. Thread-safe.
 
-    def __init__(self, limits: HttpLimits, *, clock: Callable[[], float] = time.monotonic) -> None:
+    Args:
+        limits: Deadlines and byte caps.
+        headers: Sent along with every call, for a proxy; never shown.
+        clock: Monotonic seconds.
+
+    Raises:
+        ValueError: A header cannot be sent.
+    """
+
+    def __init__(
+        self,
+        limits: HttpLimits,
+        headers: Mapping[str, str] | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._limits = limits
+        self._headers = dict(headers or {})
+        for name, value in self._headers.items():
+            if problem := header_problem(name, value):
+                raise ValueError(f"header {name[:100]!r}: {problem}")
+        self._veil = Veil(self._headers)
         self._clock = clock
         self._local = threading.local()
         self._sessions: weakref.WeakSet[requests.Session] = weakref.WeakSet()
@@ -114,7 +133,7 @@ class ComfyHttp:
         try:
             return self._call("GET", url, large=large, within_s=within_s, params=params)
         except AnswerLost as error:
-            if error.timed_out:
+            if not error.again:
                 raise
             # Most likely a kept connection that the server had just closed; reading twice does no harm.
             return self._call("GET", url, large=large, within_s=within_s, params=params)
@@ -150,49 +169,66 @@ class ComfyHttp:
     ) -> Answer:
         limits = self._limits
         total_s = within_s or (limits.transfer_s if large else limits.answer_s)
-        deadline = self._clock() + total_s
+        session, deadline = self._session()
+        deadline.start(total_s)
         request |= {"timeout": (min(limits.connect_s, total_s), total_s), "stream": True}
         try:
-            with self._session().request(method, url, allow_redirects=False, **request) as response:
+            with session.request(method, url, allow_redirects=False, **request) as response:
                 cap = limits.max_file_bytes if large else limits.max_json_bytes
-                return Answer(url, response.status_code, self._read(response, url, cap, deadline))
+                answer = self._answer(url, response, _read(response, url, cap))
         except (requests.RequestException, HTTPError, OSError) as error:
-            raise _as_ours(url, error) from error
+            raise trouble_of(url, error) from error
+        trouble = gateway_trouble(url, answer.status)
+        if trouble is not None:
+            raise trouble
+        return answer
 
-    def _read(self, response: requests.Response, url: str, cap: int, deadline: float) -> bytes:
-        chunks: list[bytes] = []
-        size = 0
-        while chunk := response.raw.read1(_CHUNK_BYTES, decode_content=True):
-            chunks.append(chunk)
-            size += len(chunk)
-            if size > cap:
-                raise EngineAnswerError(url, f"more than {cap} bytes")
-            if self._clock() > deadline:
-                raise EngineUnreachable(url, "the answer was still coming when its time was over")
-        return b"".join(chunks)
+    def _answer(self, url: str, response: requests.Response, body: bytes) -> Answer:
+        if response.status_code == HTTPStatus.OK:
+            return Answer(url, response.status_code, body)
+        # Whatever is not as it should be is quoted in errors, and may repeat our headers.
+        said = self._veil.over(body.decode(errors="surrogateescape")).encode(errors="surrogateescape")
+        location = self._veil.over(response.headers.get("Location", ""))
+        return Answer(url, response.status_code, said, location)
 
-    def _session(self) -> requests.Session:
-        session: requests.Session | None = getattr(self._local, "session", None)
-        if session is None:
-            session = requests.Session()
-            session.trust_env = False  # no proxies, and no search for .netrc on each call
+    def _session(self) -> tuple[requests.Session, Deadline]:
+        """This thread's own, which it keeps."""
+        if not hasattr(self._local, "session"):
+            deadline = Deadline(self._clock)
+            session = bounded_session(deadline)
             session.headers["Accept-Encoding"] = "identity"
-            self._local.session = session
+            session.headers.update(self._headers)
+            self._local.session, self._local.deadline = session, deadline
             self._sessions.add(session)
-        return session
+        return self._local.session, self._local.deadline
+
+
+def _read(response: requests.Response, url: str, cap: int) -> bytes:
+    promised = response.headers.get("Content-Length", "")
+    if promised.isdecimal() and len(promised) < 20 and int(promised) > cap:
+        raise EngineAnswerError(url, f"more than {cap} bytes")
+    body = bytearray()
+    while chunk := response.raw.read1(_CHUNK_BYTES, decode_content=True):
+        body += chunk
+        if len(body) > cap:
+            raise EngineAnswerError(url, f"more than {cap} bytes")
+    return bytes(body)
+
+
+_MAY_BE_HALF = re.compile(rb"\\u[dD][89a-fA-F]")
+
+
+def _whole_characters(told: Any) -> Any:
+    """The same with no half of a surrogate pair in it, which no file and no log could be written with."""
+    if isinstance(told, str):
+        return told.encode(errors="replace").decode()
+    if isinstance(told, list):
+        return [_whole_characters(one) for one in told]
+    if isinstance(told, dict):
+        return {_whole_characters(key): _whole_characters(value) for key, value in told.items()}
+    return told
 
 
 def _finite(written: str) -> float | None:
     number = float(written)  # 1e400 is correct JSON, and infinite
     return number if math.isfinite(number) else None
-
-
-def _as_ours(url: str, error: Exception) -> EngineUnreachable:
-    reason = getattr(error.args[0], "reason", None) if error.args else None
-    if isinstance(error, requests.ConnectTimeout) or isinstance(reason, NewConnectionError):
-        return EngineUnreachable(url, "nobody listens there")
-    if isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.InvalidSchema):
-        return EngineUnreachable(url, "not a URL that can be asked")
-    if isinstance(error, requests.Timeout):
-        return AnswerLost(url, "no answer in time", timed_out=True)
-    return AnswerLost(url, f"the connection broke ({type(error).__name__})", timed_out=False)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -22,6 +24,8 @@ from backend.core.comfyui_messages import image_format
 from backend.core.jobs import FileRef, Picture
 from backend.errors import EngineAnswerError, EngineUnreachable
 
+log = logging.getLogger(__name__)
+
 T = TypeVar("T")
 
 _TAKE_BACK_S = 2.0
@@ -37,7 +41,7 @@ class ComfyServer:
         """Takes a URL and an HTTP client.
 
         Args:
-            url: ``http://host:port``.
+            url: ``http(s)://host:port``, with the path under which a proxy serves it, if it does.
             http: Makes the calls.
             report: Told after each call whether the server answered at all.
         """
@@ -107,7 +111,28 @@ class ComfyServer:
         names = answer.require_ok().json()
         if not isinstance(names, list):
             raise EngineAnswerError(answer.url, "a model folder that is no list")
-        return tuple(str(name) for name in names)
+        return tuple(name for name in names if isinstance(name, str))
+
+    def metadata(self, folder: str, name: str) -> Mapping[str, str]:
+        """What a model file says of itself; nothing where it, or the server, has nothing to say."""
+        told = self._if_told(f"/view_metadata/{quote(folder, safe='')}", {"filename": name})
+        pairs = told.items() if isinstance(told, Mapping) else ()
+        return {key: value for key, value in pairs if isinstance(value, str)}
+
+    def folder_paths(self) -> Mapping[str, tuple[Path, ...]]:
+        """Where the server looks for models, by folder, on its own machine; nothing if it does not tell."""
+        told = self._if_told("/internal/folder_paths")
+        pairs = told.items() if isinstance(told, Mapping) else ()
+        return {
+            folder: tuple(Path(path) for path in paths if isinstance(path, str))
+            for folder, paths in pairs
+            if isinstance(paths, list)
+        }
+
+    def files(self, kind: str) -> tuple[str, ...]:
+        """File names in the folder ``output``, ``input`` or ``temp``; none where the server does not tell."""
+        names = self._if_told(f"/internal/files/{quote(kind, safe='')}")
+        return tuple(name for name in names if isinstance(name, str)) if isinstance(names, list) else ()
 
     def free(self, *, unload_models: bool, free_memory: bool) -> None:
         """Asks for memory back."""
@@ -138,6 +163,14 @@ class ComfyServer:
             if kind is not None and _is_whole(data, kind):
                 return Picture(data, kind, node_id)
         raise EngineAnswerError(self.url, f"{ref.annotated} is not a whole picture")
+
+    def _if_told(self, path: str, params: Mapping[str, str] | None = None) -> object:
+        """The JSON of an endpoint that not all versions have, and that none promises; else None."""
+        try:
+            return self._get(path, params).require_ok().json()
+        except EngineAnswerError as error:
+            log.debug("passed over: %s", error)
+            return None
 
     def _parsed(
         self, parse: Callable[[Any], T], path: str, *, large: bool = False, within_s: float | None = None

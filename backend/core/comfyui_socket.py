@@ -171,5 +171,5 @@ class SocketListener:
 
 
 def socket_url(base_url: str, client_id: str) -> str:
-    """``http://host:port`` -> ``ws://host:port/ws?clientId=...``."""
-    return f"ws{base_url.removeprefix('http')}/ws?clientId={client_id}"
+    """``http(s)://host:port/path`` -> ``ws(s)://host:port/path/ws?clientId=...``."""
+    return f"ws{base_url.rstrip('/').removeprefix('http')}/ws?clientId={client_id}"
