@@ -18,11 +18,13 @@ from backend.core.engine import EngineFacts
 from backend.core.frame_buffer import FrameBuffer
 from backend.core.gap import GapFiller
 from backend.core.generator import DreamGenerator, Keyframe, KeyframeJob
+from backend.core.jobs import FailureKind
 from backend.core.playback import Playback
 from backend.core.trouble import Trouble
 from backend.errors import (
     DreamloopError,
     EngineError,
+    EngineUnreachable,
     GraphRejected,
     JobFailed,
     LatentRejected,
@@ -40,6 +42,10 @@ _PROMPTS_CHECK_S = 1.0
 # After so many bad keyframes from one latent the next is dreamt fresh: the latent may be the fault.
 _FRESH_AFTER = 3
 _ENGINE_LOST = {"unreachable", "lost", "closed"}
+# The engine's own troubles, for which no latent is to blame.
+_ENGINE_SICK = {kind.value for kind in (FailureKind.OUT_OF_MEMORY, FailureKind.DEVICE, FailureKind.DEADLINE)}
+# So many keyframes in a row that came to nothing are an engine that is away, for the display.
+_AWAY_AFTER = 3
 
 
 class Connectable(Protocol):
@@ -96,8 +102,11 @@ class DreamController:
         self._wall = wall
         self._wake = wake
         self._trouble = Trouble(rng)
+        self._care = generator.care
         self._bad_in_a_row = 0
+        self._refused_in_a_row = 0
         self._connected = False
+        self._facts: EngineFacts | None = None
         self._pending: KeyframeJob | None = None
         self._previous: Keyframe | None = None
         self._paused = False
@@ -146,11 +155,14 @@ class DreamController:
         """Do the most urgent thing there is; False if there is nothing to do before the next event."""
         now = self._clock()
         self._look_at_prompts(now)
+        self._care.recover(now)
         if self._pending is not None and self._pending.job.done():
             pending, self._pending = self._pending, None
             self._receive(pending, now)
             return True
         if self._gaps.collect():
+            if self._is_away and not self._playback.engine_away:
+                self._stay_away()
             return True
         # Work for the engine comes before the pictures that it has made: it must never wait for us.
         if not self._paused and self._send(now):
@@ -159,12 +171,11 @@ class DreamController:
 
     def _send(self, now: float) -> bool:
         """Give the engine work: a keyframe before in-betweens."""
-        if not self._trouble.waiting(now):
+        if self._connected and self._is_another_engine():
+            return True
+        if not self._trouble.waiting(now) and self._care.breaker.ready(now):
             if not self._connected:
                 return self._connect(now)
-            if not self._engine.reachable:
-                self._connected = False
-                return True
             if self._pending is None and self._has_room():
                 return self._send_for_next(now)
         try:
@@ -172,6 +183,16 @@ class DreamController:
         except EngineError as error:
             self._lose(error, now)
             return False
+
+    def _is_another_engine(self) -> bool:
+        """Whether the one that we were connected to has gone, or was restarted by us."""
+        restarted = self._care.take_restarted()
+        if not restarted and self._engine.reachable:
+            return False
+        if not restarted:
+            self._care.server_gone()
+        self._connected = False
+        return True
 
     @property
     def state(self) -> State:
@@ -198,6 +219,8 @@ class DreamController:
             return Reason(
                 code=ReasonCode.STORAGE, sentence=f"frames cannot be written: {self._playback.storage_error}"
             )
+        if self._care.sick is not None:
+            return Reason(code=ReasonCode.ENGINE_ERROR, sentence=self._care.sick)
         if self._trouble.reason is not None:
             return self._trouble.reason
         if self._playback.replaying:
@@ -207,7 +230,16 @@ class DreamController:
             )
         if self.prompt_problems:
             return Reason(code=ReasonCode.PROMPTS, sentence=f"kept the old themes: {self.prompt_problems[0]}")
-        return Reason(code=ReasonCode.OK, sentence="all is well")
+        return Reason(code=ReasonCode.OK, sentence=self._all_is_well())
+
+    def _all_is_well(self) -> str:
+        (width, height), (full_width, full_height) = self._generator.size, self._generator.full_size
+        if (width, height) == (full_width, full_height):
+            return "all is well"
+        return (
+            f"all is well, but pictures have {width}x{height} px instead of {full_width}x{full_height}: "
+            "the engine ran out of memory; larger ones are tried again after a while"
+        )
 
     @property
     def last_error(self) -> str | None:
@@ -232,15 +264,27 @@ class DreamController:
         try:
             facts = self._engine.connect()
         except EngineError as error:
-            self._playback.engine_away = True
-            self._playback.wake()
-            self._trouble.happened(error, now)
+            self._lose(error, now)
+            self._stay_away()
             return False
-        log.info("dreaming on %s %s at %s with %s", facts.kind, facts.version, facts.url, facts.checkpoint)
+        if facts != self._facts:
+            log.info(
+                "dreaming on %s %s at %s with %s", facts.kind, facts.version, facts.url, facts.checkpoint
+            )
+        self._facts = facts
         self._connected = True
         self._gaps.engine_begins()
-        self._playback.engine_away = False
+        self._playback.engine_away = self._is_away
         return True
+
+    @property
+    def _is_away(self) -> bool:
+        """Whether an engine that answers brings nothing to show."""
+        return self._care.sick is not None or self._refused_in_a_row >= _AWAY_AFTER
+
+    def _stay_away(self) -> None:
+        self._playback.engine_away = True
+        self._playback.wake()
 
     def _send_for_next(self, now: float) -> bool:
         if not self._gaps.busy:
@@ -252,12 +296,14 @@ class DreamController:
             self._bad_in_a_row += isinstance(error, GraphRejected)
             self._lose(error, now)
             return False
+        self._care.breaker.sent()
         self._pending.job.add_done_callback(lambda _: self._wake.set())
         return True
 
     def _receive(self, pending: KeyframeJob, now: float) -> None:
         try:
             keyframe = self._generator.collect(pending)
+            self._care.keyframe_worked()
             # The next one first: the engine works on it while the gap up to this one is prepared.
             if not self._paused and self._has_room_after_gap():
                 self._continue_from(keyframe, now)
@@ -281,9 +327,10 @@ class DreamController:
     def _accept(self, keyframe: Keyframe) -> None:
         spent, self._previous, self.newest = self._previous, keyframe, keyframe
         self.keyframes += 1
-        self._bad_in_a_row = 0
+        self._bad_in_a_row = self._refused_in_a_row = 0
         if self._connected:
             self._trouble.over()
+            self._playback.engine_away = False
         self._playback.wake()
         if spent is not None:
             self._generator.retire(spent)
@@ -292,19 +339,26 @@ class DreamController:
         """A keyframe is no good: count it, wait a little, try another seed."""
         if isinstance(error, JobFailed):
             self.failed_jobs += 1
-            self._generator.relieve(error)
             if error.kind in _ENGINE_LOST:
                 self._lose(error, now)
                 return
+            self._care.keyframe_failed(error, now)
         else:
             self.rejected += 1
-        self._bad_in_a_row += 1
+        if isinstance(error, PictureRejected):
+            self._care.keyframe_worked()
+        self._bad_in_a_row += not (isinstance(error, JobFailed) and error.kind in _ENGINE_SICK)
+        self._refused_in_a_row += 1
         self.retries += 1
         self._trouble.happened(error, now)
+        if self._is_away:
+            self._stay_away()
 
     def _lose(self, error: EngineError, now: float) -> None:
         """The engine does not answer, or refuses work: find out what it has before the next try."""
         self._connected = False
+        if isinstance(error, EngineUnreachable | JobFailed):
+            self._care.server_gone()
         self._trouble.happened(error, now)
 
     def _run(self) -> None:

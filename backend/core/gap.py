@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from backend.core.engine_care import EngineCare
 from backend.core.frame_buffer import Frame, FrameBuffer, FrameKind
 from backend.core.generator import DreamGenerator, Keyframe
+from backend.core.jobs import FailureKind
 from backend.core.pace import Pace
-from backend.errors import EngineError, EngineUnreachable, LatentRejected, PictureRejected
+from backend.errors import EngineError, EngineUnreachable, JobFailed, LatentRejected, PictureRejected
 from backend.interpolation.hybrid_generator import HybridGenerator, Leg
 from backend.interpolation.latent_encoder import PicturesJob
 from backend.utils.picture_check import inspect_picture
@@ -21,6 +23,8 @@ log = logging.getLogger(__name__)
 _LEGS_AT_ENGINE = 2
 # A job ends by its own deadline; its places are given up a little later in any case.
 _GRACE_S = 30.0
+# What a smaller job may be spared.
+_TOO_MUCH = {FailureKind.OUT_OF_MEMORY.value, FailureKind.DEADLINE.value}
 
 
 @dataclass(eq=False)  # latents have no equality to speak of
@@ -91,6 +95,10 @@ class GapFiller:
         """Whether pictures are on their way or wait to be checked."""
         return bool(self._parts or self._intake)
 
+    @property
+    def _care(self) -> EngineCare:
+        return self._generator.care
+
     def engine_begins(self) -> None:
         """The engine is given work after a rest, a pause or an absence: its pace counts from now."""
         self._pace.begin(self._clock())
@@ -130,7 +138,7 @@ class GapFiller:
         return False
 
     def send(self) -> bool:
-        """Send the next leg if the engine has few of them and the buffer has room; False if not.
+        """Send the next leg if the engine is well and has few, and the buffer has room; False if not.
 
         Raises:
             EngineUnreachable: If nobody answers; the leg waits.
@@ -138,8 +146,9 @@ class GapFiller:
         unsent = next((part for part in self._parts if part.job is None), None)
         at_engine = sum(part.job is not None for part in self._parts)
         full = self._buffer.size_bytes > self._buffer.max_bytes / 2
-        if unsent is None or at_engine >= _LEGS_AT_ENGINE or full:
+        if unsent is None or at_engine >= _LEGS_AT_ENGINE or full or not self._care.well:
             return False
+        unsent = self._fitted(unsent)
         try:
             unsent.job = self._hybrid.send(unsent.leg)
         except EngineUnreachable:
@@ -177,17 +186,51 @@ class GapFiller:
             self.failed_jobs += 1
             self._fail(part, error)
             return
+        self._care.job_worked()
         self._parts.remove(part)
         self._intake.append(_Intake(part, deque(pictures)))
 
     def _fail(self, part: _Part, error: EngineError) -> None:
-        """Send a leg once more, then do without it."""
-        if part.retried:
+        """Send a leg once more, then in smaller ones if that may help, then do without it."""
+        if isinstance(error, JobFailed):
+            self._care.job_failed(error, self._clock())
+        if part.retried and not self._ask_for_less(part, error):
             self._give_up(part, error)
             return
         self.retries += 1
-        self._generator.relieve(error)
         part.job, part.retried = None, True
+
+    def _ask_for_less(self, part: _Part, error: EngineError) -> bool:
+        """Step down until the leg must be split; False if that is of no use."""
+        if not (isinstance(error, JobFailed) and error.kind in _TOO_MUCH):
+            return False
+        stepped = False
+        while (frames := self._frames_per_job(part.leg)) >= len(part.leg) > 1:
+            stepped = self._care.batches.down(self._clock())
+            if not stepped:
+                return False
+        if stepped:
+            log.warning("in-betweens travel %d at a time now: %s", frames, error)
+        return len(part.leg) > 1
+
+    def _frames_per_job(self, leg: Leg) -> int:
+        return max(1, int(self._hybrid.frames_per_job(leg.end) * self._care.batches.share))
+
+    def _fitted(self, part: _Part) -> _Part:
+        """The part itself, or the first of the two that it becomes where it asks for too much at once."""
+        frames = self._frames_per_job(part.leg)
+        if len(part.leg) <= frames:
+            return part
+        at = self._parts.index(part)
+        first, rest = (
+            replace(part, leg=leg, places=places)
+            for leg, places in zip(
+                part.leg.split(frames), (part.places[:frames], part.places[frames:]), strict=True
+            )
+        )
+        self._parts[at] = first
+        self._parts.insert(at + 1, rest)
+        return first
 
     def _give_up(self, part: _Part, error: EngineError) -> None:
         log.warning("%d in-betweens are left out: %s", len(part.places), error)

@@ -10,9 +10,11 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
 from backend.core.engine import EngineFacts, finished, latent_file
-from backend.core.jobs import FailureKind, FileRef, Job
+from backend.core.engine_care import EngineCare
+from backend.core.jobs import FileRef, Job
+from backend.core.ladder import scaled_size
 from backend.core.workflow_builder import DreamStep, Request, TextToImage, Workflow
-from backend.errors import DreamloopError, GraphRejected, JobFailed, PictureRejected
+from backend.errors import GraphRejected, PictureRejected
 from backend.interpolation.latent_encoder import read_latents, write_latents
 from backend.utils.picture_check import PictureFacts, inspect_picture
 from backend.utils.prompt_manager import Prompt
@@ -59,6 +61,8 @@ class Keyframe:
         latent: Where the latent lies on the server.
         parent: The number of the keyframe it was dreamt from; None for a fresh one.
         seconds: What the engine needed for it.
+        size: Width and height in pixels that were asked for, None where that is not known; the picture may
+            be larger.
     """
 
     number: int
@@ -70,6 +74,7 @@ class Keyframe:
     denoise: float
     parent: int | None
     seconds: float
+    size: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -83,6 +88,7 @@ class KeyframeJob:
     parent: int | None
     job: Job
     workflow: Workflow
+    size: tuple[int, int]
 
 
 class DreamEngine(Protocol):
@@ -101,6 +107,10 @@ class DreamEngine(Protocol):
 
     def free_memory(self) -> None: ...
 
+    def restart(self) -> bool:
+        """Begin anew with another process; False if the process is not ours, and nothing was done."""
+        ...
+
 
 class DreamGenerator:
     """The facade of everything between a prompt and a keyframe.
@@ -112,6 +122,9 @@ class DreamGenerator:
         size: Width and height in pixels; None for the model family's own.
         max_pixels: Larger pictures are refused.
         rng: Draws the seeds.
+
+    Attributes:
+        care: What is done where the engine's jobs fail.
     """
 
     def __init__(
@@ -127,6 +140,7 @@ class DreamGenerator:
         self.mode_name = mode
         self.mode = MODES[mode]
         self.denoise = denoise
+        self.care = EngineCare(engine)
         self._engine = engine
         self._size = size
         self._max_pixels = max_pixels
@@ -136,6 +150,11 @@ class DreamGenerator:
 
     @property
     def size(self) -> tuple[int, int]:
+        """Width and height in pixels of the next keyframe: as large as the engine's memory allows."""
+        return scaled_size(self.full_size, self.care.sizes.share)
+
+    @property
+    def full_size(self) -> tuple[int, int]:
         """Width and height in pixels; (0, 0) while no engine has answered and none is set."""
         if self._size is not None:
             return self._size
@@ -155,14 +174,14 @@ class DreamGenerator:
             fresh = TextToImage(prompt.positive, prompt.negative, seed, width, height)
             return self._submit(fresh, prompt, seed, None)
         try:
-            return self._submit(self._step(previous.latent, prompt, seed), prompt, seed, previous)
+            return self._submit(self._step(previous, previous.latent, prompt, seed), prompt, seed, previous)
         except GraphRejected:
             latent = self._latents.get(previous.number)
             if latent is None:
                 raise
             # The file is gone from the server (cleaned up, another server): bring our own copy.
             file = self._engine.upload_latent(write_latents(latent))
-            return self._submit(self._step(file, prompt, seed), prompt, seed, previous)
+            return self._submit(self._step(previous, file, prompt, seed), prompt, seed, previous)
 
     def collect(self, pending: KeyframeJob) -> Keyframe:
         """The keyframe of a job that is done.
@@ -188,6 +207,7 @@ class DreamGenerator:
             denoise=pending.denoise,
             parent=pending.parent,
             seconds=end.engine_s,
+            size=pending.size,
         )
 
     def latent(self, keyframe: Keyframe) -> Tensor:
@@ -209,13 +229,9 @@ class DreamGenerator:
         """The keyframe's latent is not needed on the server any more."""
         self._engine.retire_latent(keyframe.latent)
 
-    def relieve(self, error: DreamloopError) -> None:
-        """Have the engine free its memory before the next try, if it was memory that failed."""
-        if isinstance(error, JobFailed) and error.kind == FailureKind.OUT_OF_MEMORY.value:
-            self._engine.free_memory()
-
-    def _step(self, latent: FileRef, prompt: Prompt, seed: int) -> DreamStep:
-        return DreamStep(latent, prompt.positive, prompt.negative, seed, self.denoise)
+    def _step(self, previous: Keyframe, latent: FileRef, prompt: Prompt, seed: int) -> DreamStep:
+        size = None if previous.size in (None, self.size) else self.size
+        return DreamStep(latent, prompt.positive, prompt.negative, seed, self.denoise, size=size)
 
     def _submit(self, request: Request, prompt: Prompt, seed: int, parent: Keyframe | None) -> KeyframeJob:
         job, workflow = self._engine.submit(request)
@@ -228,4 +244,5 @@ class DreamGenerator:
             parent=None if parent is None else parent.number,
             job=job,
             workflow=workflow,
+            size=self.size,
         )

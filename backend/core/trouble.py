@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import random
+from collections import OrderedDict
 
+from backend.core.jobs import FailureKind
 from backend.errors import (
     EngineAnswerError,
     EngineUnreachable,
@@ -20,6 +22,9 @@ log = logging.getLogger(__name__)
 
 _FIRST_WAIT_S = 0.5
 _LONGEST_WAIT_S = 30.0
+# The same complaint is logged no more often; of so many different ones it is remembered when they were.
+_LOG_EVERY_S = 60.0
+_LOGGED_KEPT = 16
 
 _CODES: tuple[tuple[type[Exception], ReasonCode, str], ...] = (
     (EngineUnreachable, ReasonCode.ENGINE_UNREACHABLE, "is ComfyUI running there?"),
@@ -39,6 +44,13 @@ _CODES: tuple[tuple[type[Exception], ReasonCode, str], ...] = (
 )
 
 
+_JOB_WISHES = {
+    FailureKind.OUT_OF_MEMORY.value: "trying again with memory freed, and smaller if it stays so",
+    FailureKind.DEVICE.value: "trying once more",
+    FailureKind.DEADLINE.value: "trying once more",
+}
+
+
 class Trouble:
     """Failures in a row; over() when something has worked."""
 
@@ -47,6 +59,7 @@ class Trouble:
         self._backoff = Backoff(_FIRST_WAIT_S, _LONGEST_WAIT_S, rng)
         self._reason: Reason | None = None
         self._until = float("-inf")
+        self._logged_at: OrderedDict[str, float] = OrderedDict()
 
     @property
     def failures(self) -> int:
@@ -73,8 +86,21 @@ class Trouble:
         )
         if isinstance(error, EngineUnreachable) and error.own:
             wish = "it is started again by itself"
+        if isinstance(error, JobFailed):
+            wish = _JOB_WISHES.get(error.kind, wish)
         self._reason = Reason(code=code, sentence=f"{error}; {wish}")
-        log.warning("%s; %s (next try in %.1f s)", error, wish, wait_s)
+        if self._is_news(str(error), now):
+            log.warning("%s; %s (next try in %.1f s)", error, wish, wait_s)
+
+    def _is_news(self, message: str, now: float) -> bool:
+        logged_at = self._logged_at.get(message)
+        if logged_at is not None and now - logged_at < _LOG_EVERY_S:
+            return False
+        self._logged_at[message] = now
+        self._logged_at.move_to_end(message)
+        while len(self._logged_at) > _LOGGED_KEPT:
+            self._logged_at.popitem(last=False)
+        return True
 
     def over(self) -> None:
         """Something has worked."""

@@ -50,6 +50,10 @@ class HybridGenerator:
         self._encoder = encoder
         self._frames_per_job = frames_per_job
 
+    def frames_per_job(self, latent: Tensor) -> int:
+        """How many pictures of this latent's size travel as one job at the most."""
+        return self._frames_per_job or max(1, _PIXELS_PER_JOB // _pixels(latent))
+
     def plan(self, start: Tensor, end: Tensor, steps: int, prompt: Prompt) -> tuple[Leg, ...]:
         """Lay out the ``steps - 1`` in-betweens that lead from ``start`` to ``end``; nothing is sent yet.
 
@@ -69,7 +73,7 @@ class HybridGenerator:
 
         start = resized(start, end)
         t = torch.arange(1, max(steps, 1)) / steps
-        size = self._frames_per_job or max(1, _PIXELS_PER_JOB // _pixels(end))
+        size = self.frames_per_job(end)
         return tuple(
             Leg(first, t[first : first + size], start, end, prompt) for first in range(0, len(t), size)
         )

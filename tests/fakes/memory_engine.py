@@ -55,6 +55,8 @@ class MemoryEngine:
     retired: list[FileRef] = field(default_factory=list)
     files: dict[str, bytes] = field(default_factory=dict)
     freed: int = 0
+    ours: bool = False
+    restarts: int = 0
 
     def connect(self) -> EngineFacts:
         self.connects += 1
@@ -87,6 +89,10 @@ class MemoryEngine:
 
     def free_memory(self) -> None:
         self.freed += 1
+
+    def restart(self) -> bool:
+        self.restarts += self.ours
+        return self.ours
 
     @property
     def open_jobs(self) -> list[SentJob]:

@@ -1,0 +1,138 @@
+"""What is done for an engine whose jobs fail: memory freed, less asked of it, a restart, or peace."""
+
+from __future__ import annotations
+
+import logging
+from typing import Protocol
+
+from backend.core.breaker import Breaker, BreakerState
+from backend.core.jobs import FailureKind
+from backend.core.ladder import Ladder
+from backend.errors import JobFailed
+
+log = logging.getLogger(__name__)
+
+# One failure of these kinds may be an accident; a second in a row is the engine.
+_SICK_AFTER = 2
+_SIZES = (1.0, 0.85, 0.7, 0.5)
+_BATCHES = tuple(0.5**halvings for halvings in range(10))
+
+
+class Restartable(Protocol):
+    """The engine, as far as it can be helped."""
+
+    def free_memory(self) -> None: ...
+
+    def restart(self) -> bool:
+        """Begin anew with another process; False if the process is not ours, and nothing was done."""
+        ...
+
+
+class EngineCare:
+    """Counts what fails in a row and acts on it. Not thread-safe: it belongs to the dream loop.
+
+    Attributes:
+        breaker: Keeps work back from an engine that is broken and not ours.
+        sizes: Share of each side of the keyframes.
+        batches: Share of the frames that travel as one job.
+        sick: What is wrong with the engine and what has to be done, for people; None while it works.
+    """
+
+    def __init__(self, engine: Restartable) -> None:
+        self.breaker = Breaker()
+        self.sizes = Ladder(_SIZES)
+        self.batches = Ladder(_BATCHES)
+        self.sick: str | None = None
+        self._engine = engine
+        self._in_a_row: dict[FailureKind, int] = {}
+        self._memory_in_a_row = 0
+        self._restarts_in_a_row = 0
+        self._restarted = False
+
+    @property
+    def well(self) -> bool:
+        """Whether more may be asked of the engine than one keyframe at a time, to see how it is."""
+        return self.sick is None and self.breaker.closed
+
+    def job_worked(self) -> None:
+        """A job ended well: the engine is in order."""
+        self._in_a_row.clear()
+        self._restarts_in_a_row = 0
+        self.sick = None
+        self.breaker.close()
+
+    def keyframe_worked(self) -> None:
+        """... and it was a keyframe, so that it has the memory for one."""
+        self._memory_in_a_row = 0
+        self.job_worked()
+
+    def job_failed(self, error: JobFailed, now: float) -> None:
+        """A job of any sort failed."""
+        on_trial = self.breaker.state is BreakerState.HALF_OPEN
+        if on_trial:
+            self.breaker.open(now)
+        if error.kind == FailureKind.OUT_OF_MEMORY.value:
+            self.sizes.hold(now)
+            self.batches.hold(now)
+            self._engine.free_memory()
+        for kind in (FailureKind.DEVICE, FailureKind.DEADLINE):
+            if error.kind == kind.value:
+                self._in_a_row[kind] = self._in_a_row.get(kind, 0) + 1
+                if on_trial or self._in_a_row[kind] >= _SICK_AFTER:
+                    self._fell_sick(kind, error, now)
+
+    def keyframe_failed(self, error: JobFailed, now: float) -> None:
+        """... and it was a keyframe: the second without memory is followed by a smaller one."""
+        self.job_failed(error, now)
+        if error.kind == FailureKind.OUT_OF_MEMORY.value:
+            self._memory_in_a_row += 1
+            if self._memory_in_a_row > 1 and self.sizes.down(now):
+                log.warning(
+                    "keyframes have %.0f %% of their sides now: the engine ran out of memory", self._percent
+                )
+
+    def recover(self, now: float) -> None:
+        """Ask for more again where there was no want of memory for a while."""
+        if self.sizes.rise(now):
+            log.info("keyframes may have %.0f %% of their sides again", self._percent)
+        self.batches.rise(now)
+
+    def server_gone(self) -> None:
+        """Whoever answers next is another process: of its owner's making, or one more of ours."""
+        self._in_a_row.clear()
+        self.sick = None
+        if self._restarts_in_a_row == 0:
+            self.breaker.close()
+
+    def take_restarted(self) -> bool:
+        """Whether the engine was restarted since this was last asked."""
+        restarted, self._restarted = self._restarted, False
+        return restarted
+
+    @property
+    def _percent(self) -> float:
+        return 100.0 * self.sizes.share
+
+    def _fell_sick(self, kind: FailureKind, error: JobFailed, now: float) -> None:
+        ours = self._engine.restart()
+        if ours:
+            self._in_a_row.clear()
+            self._restarts_in_a_row += 1
+            self._restarted = True
+        # A restart in vain need not be repeated at once.
+        if self._restarts_in_a_row > 1 or (kind is FailureKind.DEVICE and not ours):
+            self.breaker.open(now)
+        sick = f"{error}; {self._wish(kind, ours)}"
+        if sick != self.sick:
+            log.error("%s", sick)
+        self.sick = sick
+
+    def _wish(self, kind: FailureKind, ours: bool) -> str:
+        if ours:
+            return "the engine is started again by itself"
+        if kind is FailureKind.DEVICE:
+            return (
+                "only a restart clears such an error of the device: ComfyUI must be restarted by its "
+                f"owner (tried again every {self.breaker.trial_every_s:.0f} s)"
+            )
+        return "it hangs: ComfyUI must be restarted by its owner, unless it goes on by itself"
