@@ -7,14 +7,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from backend.core.model_families import family_named, family_of, nearest
+from backend.core.family_detection import family_named, family_of
 from backend.core.model_family import ModelFamily, base_name
 from backend.errors import ModelMissing
+from backend.utils.nearest import nearest
 
 # Models that do something else than paint from words; taken only when they are asked for by name.
 _SPECIAL = re.compile(
     r"inpaint|fill|edit|kontext|canny|depth|redux|refiner|layered|control|upscal|svd|video|i2v|t2v"
 )
+
+_MOST_ASKED = 32
+"""Files whose names tell nothing are asked for their metadata, but each asking is a request."""
 
 
 @dataclass(frozen=True)
@@ -92,17 +96,14 @@ class _Choice:
 
     def _first(self) -> Models:
         lacking: ModelMissing | None = None
-        for folder in ("checkpoints", "diffusion_models"):
+        for folder, load in (("checkpoints", self._with_checkpoint), ("diffusion_models", self._in_parts)):
             for name in self._known(folder):
                 try:
-                    return self._with_checkpoint(name) if folder == "checkpoints" else self._in_parts(name)
+                    return load(name)
                 except ModelMissing as missing:
                     lacking = lacking or missing
-        unknown = [
-            name for name in self._available("checkpoints") if self._detect("checkpoints", name) is None
-        ]
-        if unknown and lacking is None:
-            return self._with_checkpoint(unknown[0])
+        if (unknown := self._last_resort()) is not None:
+            return self._with_checkpoint(unknown)
         if lacking is not None:
             raise lacking
         wished = "(any)" if self._family is None else f"(any of the family {self._family.name})"
@@ -110,15 +111,23 @@ class _Choice:
 
     def _known(self, folder: str) -> list[str]:
         """The files of a known (or the wished) family, those of exactly that family first."""
-        found = [
-            (name, family)
-            for name in self._available(folder)
-            if not _SPECIAL.search(base_name(name)) and (family := self._detect(folder, name)) is not None
-        ]
+        ours = [name for name in self._available(folder) if not _SPECIAL.search(base_name(name))]
+        found = [(name, family_of(name, default=None)) for name in ours]
+        if all(family is None for _, family in found):
+            found = [(name, self._family_inside(folder, name)) for name in ours[:_MOST_ASKED]]
         if self._family is None:
-            return [name for name, _ in found]
-        mates = [(name, family) for name, family in found if family.line == self._family.line]
-        return [name for name, family in sorted(mates, key=lambda one: one[1] != self._family)]
+            return [name for name, family in found if family is not None]
+        line = self._family.line
+        mates = [(name, family) for name, family in found if family is not None and family.line == line]
+        return [name for name, family in sorted(mates, key=lambda one: one[1] is not self._family)]
+
+    def _last_resort(self) -> str | None:
+        """A checkpoint of no known family; where none is wished, one of a special kind even."""
+        available = self._available("checkpoints")
+        unknown = [name for name in available if family_of(name, default=None) is None]
+        if self._family is None:
+            unknown += available
+        return unknown[0] if unknown else None
 
     def _with_checkpoint(self, name: str) -> Models:
         family = self._family or family_of(name, metadata=self._server.metadata("checkpoints", name))
@@ -158,11 +167,7 @@ class _Choice:
             self._check("vae", self._wish.vae)
         return self._wish.text_encoders, self._wish.vae
 
-    def _detect(self, folder: str, name: str) -> ModelFamily | None:
-        """By the name, else by what the file tells: asking for each of a thousand files would take long."""
-        family = family_of(name, default=None)
-        if family is not None:
-            return family
+    def _family_inside(self, folder: str, name: str) -> ModelFamily | None:
         return family_of(name, default=None, metadata=self._server.metadata(folder, name))
 
     def _check(self, folder: str, name: str) -> None:

@@ -1,4 +1,4 @@
-"""Every model family that Dreamloop knows, as data, and how a file tells which one it is of.
+"""Every model family that Dreamloop knows, as data.
 
 A new family is one more entry in ``FAMILIES`` and its golden graphs under tests/data/graphs. Numbers are
 those of ComfyUI's own templates (github.com/Comfy-Org/workflow_templates) and examples where there are any;
@@ -7,13 +7,9 @@ every one of them can be set otherwise in the configuration.
 
 from __future__ import annotations
 
-import difflib
-import re
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import overload
 
-from backend.core.model_family import ModelFamily, ModelPatch, Negative, Parts, Slot, base_name
+from backend.core.model_family import ModelFamily, ModelPatch, Negative, Parts, Slot
 
 CLIP_L = Slot((r"^clip_l\.", r"clip[-_]l(?!ong|_hidream)"), "clip_l.safetensors")
 CLIP_G = Slot((r"^clip_g\.", r"clip[-_]g(?!_hidream)"), "clip_g.safetensors")
@@ -220,6 +216,7 @@ FLUX2 = ModelFamily(
     parts=Parts("flux2", (MISTRAL,), FLUX2_VAE),
     since="0.3.72",
 )
+_KLEIN_9B = Parts("flux2", (QWEN_8B,), FLUX2_VAE)
 FLUX2_KLEIN = replace(
     FLUX2,
     name="Flux 2 klein",
@@ -227,10 +224,19 @@ FLUX2_KLEIN = replace(
     steps=4,
     guidance=None,
     parts=Parts("flux2", (QWEN_4B,), FLUX2_VAE),
-    since="0.9",
+    since="0.8.2",
 )
-FLUX2_KLEIN_9B = replace(
-    FLUX2_KLEIN, name="Flux 2 klein 9B", variant=(r"klein.*9b",), parts=Parts("flux2", (QWEN_8B,), FLUX2_VAE)
+FLUX2_KLEIN_9B = replace(FLUX2_KLEIN, name="Flux 2 klein 9B", variant=(r"klein.*9b",), parts=_KLEIN_9B)
+FLUX2_KLEIN_BASE = replace(
+    FLUX2_KLEIN,
+    name="Flux 2 klein base",
+    variant=(r"klein.*base",),
+    steps=20,
+    cfg=5.0,
+    negative=Negative.TEXT,
+)
+FLUX2_KLEIN_BASE_9B = replace(
+    FLUX2_KLEIN_BASE, name="Flux 2 klein base 9B", variant=(r"klein.*base.*9b",), parts=_KLEIN_9B
 )
 
 HIDREAM = ModelFamily(
@@ -320,7 +326,7 @@ Z_IMAGE_TURBO = replace(
 
 FAMILIES = (
     EMBEDDED,
-    FLUX2_KLEIN_9B, FLUX2_KLEIN, FLUX2,
+    FLUX2_KLEIN_BASE_9B, FLUX2_KLEIN_BASE, FLUX2_KLEIN_9B, FLUX2_KLEIN, FLUX2,
     FLUX_SCHNELL, FLUX,
     HIDREAM_FAST, HIDREAM_DEV, HIDREAM,
     QWEN_IMAGE,
@@ -331,71 +337,3 @@ FAMILIES = (
     SD15_LCM, SD15,
 )  # fmt: skip
 """Every family, in the order in which they are tried: a line's variants before its plain model."""
-
-FAMILY_NAMES = tuple(family.name for family in FAMILIES)
-
-
-@overload
-def family_of(
-    name: str, default: ModelFamily = SD15, *, metadata: Mapping[str, str] | None = None
-) -> ModelFamily: ...
-@overload
-def family_of(
-    name: str, default: None, *, metadata: Mapping[str, str] | None = None
-) -> ModelFamily | None: ...
-def family_of(
-    name: str, default: ModelFamily | None = SD15, *, metadata: Mapping[str, str] | None = None
-) -> ModelFamily | None:
-    """The family of a checkpoint or diffusion model.
-
-    Args:
-        name: The file's name; folders in it tell nothing.
-        default: For files that tell nothing (SD 1.5 is the most modest).
-        metadata: The file's own ``__metadata__``. Its ``modelspec.architecture`` outweighs the name as to the
-            line; which variant of the line it is, names and titles know better.
-    """
-    told = metadata or {}
-    architecture = told.get("modelspec.architecture", "").lower()
-    words = " ".join((base_name(name), told.get("modelspec.title", "").lower(), architecture))
-    for line in (_line_of_architecture(architecture), _line_of_name(base_name(name))):
-        for family in FAMILIES:
-            if family.line == line and (not family.variant or _any(family.variant, words)):
-                return family
-    return default
-
-
-def family_named(name: str) -> ModelFamily:
-    """The family that people call so, whatever the case and the dashes.
-
-    Raises:
-        ValueError: There is no such family; the message names those that there are.
-    """
-    by_word = {_word(family.name): family for family in FAMILIES}
-    if (known := by_word.get(_word(name))) is not None:
-        return known
-    close = nearest(name, FAMILY_NAMES)
-    hint = f"did you mean {close!r}? " if close else ""
-    raise ValueError(f"family = {name!r}: {hint}one of {', '.join(FAMILY_NAMES)}")
-
-
-def nearest(name: str, available: Sequence[str]) -> str | None:
-    """The available name most like ``name``, for a "did you mean"; None where none is like it."""
-    by_lower = {other.lower(): other for other in available}
-    close = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.5)
-    return by_lower[close[0]] if close else None
-
-
-def _line_of_architecture(architecture: str) -> str | None:
-    return next((one.line for one in FAMILIES if _any(one.architectures, architecture)), None)
-
-
-def _line_of_name(file_name: str) -> str | None:
-    return next((one.line for one in FAMILIES if _any(one.patterns, file_name)), None)
-
-
-def _any(patterns: Sequence[str], text: str) -> bool:
-    return any(re.search(pattern, text) for pattern in patterns)
-
-
-def _word(name: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", name.lower())

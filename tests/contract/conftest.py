@@ -11,8 +11,8 @@ import pytest
 import requests
 
 from backend.core.comfyui_api import ComfyUIClient, FileRef, Finished, Job
+from backend.core.family_detection import family_of
 from backend.core.model_choice import Models
-from backend.core.model_families import family_of
 from backend.core.sampling import Sampling
 from backend.core.workflow_builder import Request, TextToImage, Workflow, WorkflowBuilder
 

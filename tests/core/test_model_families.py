@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from backend.core.model_families import EMBEDDED, FAMILIES, SD15, SDXL, ModelFamily, family_of, nearest
+from backend.core.family_detection import family_of
+from backend.core.model_families import EMBEDDED, FAMILIES, SD15, SDXL
+from backend.core.model_family import ModelFamily
 
 
 @pytest.mark.parametrize(
@@ -30,13 +32,3 @@ def test_a_name_that_tells_nothing_gives_the_default_asked_for() -> None:
 def test_every_family_has_a_size_that_the_latent_space_can_hold(family: ModelFamily) -> None:
     assert family.width % 8 == 0
     assert family.height % 8 == 0
-
-
-def test_the_nearest_name_ignores_case() -> None:
-    assert (
-        nearest("SD15.safetensors", ["tiny-sd15.safetensors", "flux.safetensors"]) == "tiny-sd15.safetensors"
-    )
-
-
-def test_nothing_is_nearest_to_a_name_unlike_all_others() -> None:
-    assert nearest("zzz", ["tiny-sd15.safetensors"]) is None
