@@ -33,7 +33,16 @@ _LMS_FROM_LAB = (
 
 def oklab_from_srgb(rgb: Tensor) -> Tensor:
     """Oklab ``[3, ...]`` of sRGB ``[3, ...]`` in 0 to 1."""
-    linear = torch.where(rgb <= 0.04045, rgb / 12.92, ((rgb.clamp_min(0.0) + 0.055) / 1.055) ** 2.4)
+    return oklab_from_linear(linear_from_srgb(rgb))
+
+
+def linear_from_srgb(rgb: Tensor) -> Tensor:
+    """Linear light of gamma-coded sRGB in 0 to 1."""
+    return torch.where(rgb <= 0.04045, rgb / 12.92, ((rgb.clamp_min(0.0) + 0.055) / 1.055) ** 2.4)
+
+
+def oklab_from_linear(linear: Tensor) -> Tensor:
+    """Oklab ``[3, ...]`` of linear sRGB ``[3, ...]``."""
     lms = _matrix(_LMS_FROM_RGB, linear)
     return _matrix(_LAB_FROM_LMS, lms.clamp_min(0.0) ** (1 / 3))
 

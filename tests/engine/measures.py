@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from backend.engine.oklab import oklab_from_hex, oklab_from_srgb
+from backend.engine.oklab import linear_from_srgb, oklab_from_hex, oklab_from_linear, oklab_from_srgb
 from backend.engine.painting import Latent, Pixels
 from backend.interpolation.spherical_lerp import slerp
 
@@ -25,6 +25,13 @@ def thumbnail(pixels: Pixels) -> Floats:
     return np.stack(
         [np.array(Image.fromarray(c).resize((16, 16), Image.Resampling.BOX)) for c in lab(pixels)]
     )
+
+
+def lightness_at(pixels: Pixels, share: float) -> float:
+    """Lightness below which this share of the picture's squares of 8 pixels lies, light averaged as light."""
+    light = linear_from_srgb(torch.from_numpy(np.array(pixels)).permute(2, 0, 1).float() / 255)
+    squares = torch.nn.functional.avg_pool2d(light, 8)
+    return float(oklab_from_linear(squares)[0].quantile(share))
 
 
 def edge_energy(pixels: Pixels) -> float:

@@ -125,6 +125,16 @@ def test_encoding_a_photo_keeps_its_masses(painter: DreamPainter, name: str) -> 
     assert measures.correlation(picture, shown(painter, painter.encode(picture))) >= 0.8
 
 
+@pytest.mark.parametrize("name", [*photos(16, 16), "poster", "night"])
+def test_encoding_a_photo_keeps_its_lights_and_its_shadows(painter: DreamPainter, name: str) -> None:
+    picture = {**photos(768, 432), "poster": _poster(), "night": _night()}[name]
+    again = shown(painter, painter.encode(picture))
+    for share in (0.01, 0.5, 0.997):
+        assert measures.lightness_at(again, share) == pytest.approx(
+            measures.lightness_at(picture, share), abs=0.09
+        )
+
+
 def _poster() -> Pixels:
     """Nothing but black, white and one red: as much contrast as there is."""
     picture = np.full((192, 320, 3), 255, np.uint8)
