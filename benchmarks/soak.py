@@ -30,8 +30,8 @@ from benchmarks.soak_daemon import Daemon, Soak
 
 MAX_GROWTH_MB = 20.0
 """The ring of uploads, the latents in use, and what a killed daemon could not tidy up."""
-MAX_HISTORY = 4
-"""Entries that a killed daemon, or one that stops with work under way, may leave in the history, a kill."""
+MAX_HISTORY = 18
+"""Entries of the history that one life may leave: as many as the client deletes at once, and open ones."""
 _FOLDERS = ("output", "input", "temp")
 _POLL_S = 0.25
 _HTTP_S = 10.0

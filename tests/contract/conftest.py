@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,15 +82,37 @@ def finished(job: Job) -> Finished:
     return end
 
 
+def server_at(url: str) -> Server:
+    checkpoint = requests.get(f"{url}/models/checkpoints", timeout=GUARD_S).json()[0]
+    return Server(url, checkpoint, random.Random())
+
+
+@contextmanager
+def studio_of(server: Server) -> Iterator[Studio]:
+    client = ComfyUIClient(server.url)
+    client.start()
+    try:
+        yield Studio(client, server)
+    finally:
+        client.close()
+
+
 @pytest.fixture
 def server(server_url: str) -> Server:
-    checkpoint = requests.get(f"{server_url}/models/checkpoints", timeout=GUARD_S).json()[0]
-    return Server(server_url, checkpoint, random.Random())
+    return server_at(server_url)
 
 
 @pytest.fixture
 def studio(server: Server) -> Iterator[Studio]:
-    client = ComfyUIClient(server.url)
-    client.start()
-    yield Studio(client, server)
-    client.close()
+    with studio_of(server) as studio:
+        yield studio
+
+
+@pytest.fixture
+def live_studio(request: pytest.FixtureRequest) -> Iterator[Studio]:
+    """A client of the real server; for what our own servers have no nodes for."""
+    url = request.config.getoption("--comfyui-url")
+    if url is None:
+        pytest.skip("needs a real ComfyUI: --comfyui-url http://127.0.0.1:8188")
+    with studio_of(server_at(url)) as studio:
+        yield studio
