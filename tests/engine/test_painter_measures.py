@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -158,17 +159,32 @@ WORDS = ("red", "orange", "gold", "green", "teal", "turquoise", "blue", "violet"
 SUBJECTS = ("soft {} clouds", "{} crystals in mist", "slow {} waves")
 
 
+def of_themes(wordings: dict[str, list[tuple[str, str]]]) -> list[str]:
+    """Three prompts of each theme, with one gap where they first name a colour, and no other colour."""
+    shipped = (text for theme in wordings.values() for text, _ in theme[:3])
+    texts = (re.sub(r"\w+", _gap_for_colour, text) for text in shipped)
+    first = (text.replace("{}", "{0}", 1).replace("{}", "") for text in texts if "{}" in text)
+    return [text.replace("{0}", "{}") for text in first]
+
+
+def _gap_for_colour(word: re.Match[str]) -> str:
+    return "{}" if word[0].lower() in COLOURS else word[0]
+
+
+@pytest.mark.parametrize("subjects", ["plain", "of the themes"])
 def test_a_colour_word_is_recovered_from_the_mean_hue_and_its_negation_moves_away(
-    painter: DreamPainter,
+    painter: DreamPainter, wordings: dict[str, list[tuple[str, str]]], subjects: str
 ) -> None:
+    texts = 10 * list(SUBJECTS) if subjects == "plain" else of_themes(wordings)
+    assert len(texts) == 30
     near = away = 0
-    for word in WORDS:
-        for seed, subject in enumerate(SUBJECTS):
-            text, colour = subject.format(word), COLOURS[word]
-            picture = shown(painter, sampled(painter, (text, ""), seed))
-            without = shown(painter, sampled(painter, (text, word), seed))
-            near += measures.hue_gap(picture, colour) < np.pi / 6
-            away += measures.pull_toward(without, colour) < 0.6 * measures.pull_toward(picture, colour)
+    for index, text in enumerate(texts):
+        word = WORDS[index // 3]
+        said, colour = text.format(word), COLOURS[word]
+        picture = shown(painter, sampled(painter, (said, ""), index % 3))
+        without = shown(painter, sampled(painter, (said, word), index % 3))
+        near += measures.hue_gap(picture, colour) < np.pi / 6
+        away += measures.pull_toward(without, colour) < 0.6 * measures.pull_toward(picture, colour)
     assert near >= 27
     assert away == 30
 
