@@ -1,0 +1,314 @@
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backend.core.custom_workflow import CustomBuilder
+from backend.core.graph_validation import graph_problems
+from backend.core.jobs import FileRef, Graph
+from backend.core.node_catalog import NodeCatalog
+from backend.core.workflow_builder import (
+    DecodeLatents,
+    DreamStep,
+    EncodePicture,
+    ImageToImage,
+    Request,
+    TextToImage,
+    Workflow,
+)
+from backend.engine.dialect import Dialect
+from backend.engine.files import Folders
+from backend.engine.graph_check import check_graph
+from backend.engine.node_type import Workspace
+from backend.engine.stock_nodes import CHECKPOINT, stock_nodes
+from tests.core.recorded import node_catalog
+from tests.core.workflows import CONTROLLED, ENLARGED, FLUX, PLAIN, TWO_SAMPLERS, loaded, node
+from tests.fakes.painters import NumpyPainter
+
+LATENT = FileRef("kf_00001_.latent", "dream", "output")
+PICTURE = FileRef("start.png", "", "input")
+WORDS, DISLIKED = "a heron at dusk", "haze"
+REQUESTS: list[Request] = [
+    TextToImage(WORDS, DISLIKED, 9, 64, 128),
+    ImageToImage(PICTURE, WORDS, DISLIKED, 9, 0.4),
+    DreamStep(LATENT, WORDS, DISLIKED, 9, 0.4),
+    DecodeLatents(LATENT, WORDS, DISLIKED),
+    EncodePicture(PICTURE, WORDS, DISLIKED),
+]
+KEYFRAMES = REQUESTS[:3]
+ALL = pytest.mark.parametrize("request_", REQUESTS, ids=lambda request: type(request).__name__)
+
+MODELS = {
+    ("CheckpointLoaderSimple", "ckpt_name"): CHECKPOINT,
+    ("UNETLoader", "unet_name"): "flux.safetensors",
+    ("VAELoader", "vae_name"): "ae.safetensors",
+    ("ControlNetLoader", "control_net_name"): "depth.safetensors",
+    ("DualCLIPLoader", "clip_name1"): "l.safetensors",
+    ("DualCLIPLoader", "clip_name2"): "t5.safetensors",
+}
+
+
+def catalog(version: str) -> NodeCatalog:
+    found = node_catalog(version)
+    for (class_type, name), model in MODELS.items():
+        found = found.with_choices(class_type, name, [model])
+    return found
+
+
+def builder(folder: Path, graph: Any = PLAIN, bindings: str | None = None) -> CustomBuilder:
+    return CustomBuilder(loaded(folder, graph, bindings), lambda: "dream/kf")
+
+
+def of_class(graph: Graph, class_type: str) -> list[str]:
+    return [node_id for node_id, node in graph.items() if node["class_type"] == class_type]
+
+
+def inputs_of(workflow: Workflow, class_type: str) -> Any:
+    (node_id,) = of_class(workflow.graph, class_type)
+    return workflow.graph[node_id]["inputs"]
+
+
+def link(workflow: Workflow, node_id: str, name: str) -> Any:
+    """The inputs of the node that an input is linked to, and its class."""
+    source = workflow.graph[workflow.graph[node_id]["inputs"][name][0]]
+    return source["class_type"], source["inputs"]
+
+
+# Every request
+
+
+@ALL
+@pytest.mark.parametrize("version", ["0.3.64", "0.33.0"])
+@pytest.mark.parametrize(
+    "graph", [PLAIN, FLUX, CONTROLLED, ENLARGED], ids=["plain", "flux", "controlled", "enlarged"]
+)
+def test_real_servers_take_the_graph_of_every_request(
+    tmp_path: Path, request_: Request, version: str, graph: dict[str, Any]
+) -> None:
+    workflow = builder(tmp_path, graph).build(request_)
+    assert graph_problems(workflow.graph, catalog(version)) == ()
+
+
+@ALL
+@pytest.mark.parametrize("dialect", list(Dialect))
+def test_the_embedded_engine_takes_the_example(tmp_path: Path, request_: Request, dialect: Dialect) -> None:
+    workspace = Workspace(Folders(tmp_path), NumpyPainter(), {"checkpoints": [CHECKPOINT], "loras": []})
+    for file in (LATENT, PICTURE):
+        path = tmp_path / file.type / file.subfolder / file.filename
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"found")
+    workflow = builder(tmp_path).build(request_)
+    check = check_graph(copy.deepcopy(dict(workflow.graph)), stock_nodes(dialect), workspace, dialect)
+    assert (check.error, check.node_errors) == (None, {})
+    assert set(check.outputs) == {workflow.picture_node, workflow.latent_node} - {None}
+
+
+@ALL
+def test_only_what_is_bound_is_changed(tmp_path: Path, request_: Request) -> None:
+    graph = builder(tmp_path, CONTROLLED).build(request_).graph
+    bound = {("2", "text"), ("3", "text"), ("5", "seed"), ("5", "denoise"), ("5", "latent_image")}
+    bound |= {("4", "width"), ("4", "height")}
+    if isinstance(request_, DecodeLatents):
+        bound |= {("6", "samples")}
+    for node_id in CONTROLLED.keys() - {"7"}:
+        theirs, ours = CONTROLLED[node_id]["inputs"], graph[node_id]["inputs"]
+        assert theirs.keys() == ours.keys()
+        assert {(node_id, name) for name in theirs if theirs[name] != ours[name]} <= bound
+
+
+@ALL
+def test_every_graph_says_the_same_words_so_that_they_stay_warm(tmp_path: Path, request_: Request) -> None:
+    graph = builder(tmp_path).build(request_).graph
+    assert (graph["2"]["inputs"]["text"], graph["3"]["inputs"]["text"]) == (WORDS, DISLIKED)
+    assert graph["1"] == PLAIN["1"]
+
+
+@ALL
+def test_no_graph_saves_a_picture(tmp_path: Path, request_: Request) -> None:
+    more = {"50": node("PreviewImage", images=["6", 0]), "51": node("SaveLatent", samples=["5", 0])}
+    workflow = builder(tmp_path, {**PLAIN, **more}).build(request_)
+    assert not {*of_class(workflow.graph, "SaveImage"), *of_class(workflow.graph, "PreviewImage")}
+    assert of_class(workflow.graph, "SaveLatent") == ([workflow.latent_node] if workflow.latent_node else [])
+
+
+@ALL
+def test_our_nodes_never_take_an_id_of_theirs(tmp_path: Path, request_: Request) -> None:
+    strange = {"8": node("Note", text="hi"), "0009": node("Note", text="hi"), "x": node("Note", text="hi")}
+    graph = {**PLAIN, **strange, "9" * 40: node("Note", text="hi")}
+    built = builder(tmp_path, graph).build(request_).graph
+    ours = [node_id for node_id in built if node_id not in graph]
+    assert len(ours) == len(set(ours))
+    assert all(
+        built[node_id]["class_type"] == graph[node_id]["class_type"]
+        for node_id in built.keys() & graph.keys()
+    )
+
+
+def test_the_workflow_itself_is_never_changed(tmp_path: Path) -> None:
+    workflow = loaded(tmp_path, PLAIN)
+    before = copy.deepcopy(workflow.graph)
+    made = CustomBuilder(workflow, lambda: "dream/kf")
+    for request_ in REQUESTS:
+        made.build(request_)
+    assert workflow.graph == before
+
+
+# One by one
+
+
+def test_a_keyframe_from_words_takes_size_seed_and_all_of_the_noise(tmp_path: Path) -> None:
+    graph = {**PLAIN, "5": node("KSampler", **{**PLAIN["5"]["inputs"], "denoise": 0.3})}
+    workflow = builder(tmp_path, graph).build(REQUESTS[0])
+    assert (
+        inputs_of(workflow, "EmptyLatentImage")["width"],
+        inputs_of(workflow, "EmptyLatentImage")["height"],
+    ) == (
+        64,
+        128,
+    )
+    sampler = inputs_of(workflow, "KSampler")
+    assert (sampler["seed"], sampler["denoise"], sampler["latent_image"]) == (9, 1.0, ["4", 0])
+
+
+@pytest.mark.parametrize("request_", KEYFRAMES, ids=lambda request: type(request).__name__)
+def test_a_keyframe_sends_its_picture_and_saves_its_latent(tmp_path: Path, request_: Request) -> None:
+    workflow = builder(tmp_path).build(request_)
+    assert workflow.picture_node is not None
+    assert workflow.latent_node is not None
+    assert workflow.graph[workflow.picture_node] == node("SaveImageWebsocket", images=["6", 0])
+    assert workflow.graph[workflow.latent_node] == node(
+        "SaveLatent", samples=["5", 0], filename_prefix="dream/kf"
+    )
+
+
+def test_a_dream_step_starts_from_the_latent(tmp_path: Path) -> None:
+    workflow = builder(tmp_path).build(REQUESTS[2])
+    assert link(workflow, "5", "latent_image") == (
+        "LoadLatent",
+        {"latent": "dream/kf_00001_.latent [output]"},
+    )
+    assert workflow.graph["5"]["inputs"]["denoise"] == 0.4
+
+
+def test_a_loader_of_theirs_gets_the_file_of_ours(tmp_path: Path) -> None:
+    graph = {**PLAIN, "4": node("LoadLatent", latent="first.latent")}
+    made = builder(tmp_path, graph, "latent_in: {node: LoadLatent, input: latent}")
+    assert inputs_of(made.build(REQUESTS[2]), "LoadLatent") == {"latent": LATENT.annotated}
+    from_picture = made.build(REQUESTS[1])
+    assert link(from_picture, "5", "latent_image")[0] == "VAEEncode"
+
+
+def test_a_picture_is_encoded_with_their_vae_where_only_a_latent_goes_in(tmp_path: Path) -> None:
+    workflow = builder(tmp_path, FLUX).build(REQUESTS[1])
+    kind, encoder = link(workflow, "11", "latent_image")
+    assert (kind, encoder["vae"]) == ("VAEEncode", ["3", 0])
+    assert inputs_of(workflow, "LoadImage") == {"image": "start.png [input]"}
+
+
+def test_a_picture_goes_where_it_is_bound(tmp_path: Path) -> None:
+    graph = {
+        **PLAIN,
+        "4": node("VAEEncode", pixels=["90", 0], vae=["1", 2]),
+        "90": node(
+            "ImageScale", image=["91", 0], upscale_method="area", width=64, height=64, crop="disabled"
+        ),
+        "91": node("LoadImage", image="mine.png"),
+    }
+    to_file = builder(tmp_path, graph, "picture_in: {node: LoadImage, input: image}")
+    to_link = builder(tmp_path, graph, "picture_in: {node: '90', input: image}")
+    assert inputs_of(to_file.build(REQUESTS[1]), "LoadImage") == {"image": "start.png [input]"}
+    assert link(to_link.build(REQUESTS[1]), "90", "image") == ("LoadImage", {"image": "start.png [input]"})
+    assert to_file.feeds_pictures
+    assert to_file.walks
+    with pytest.raises(ValueError, match=r"bind latent_in in mine\.yaml"):
+        to_file.build(REQUESTS[2])
+
+
+def test_decoding_samples_nothing_and_carries_the_sampler_along(tmp_path: Path) -> None:
+    workflow = builder(tmp_path).build(REQUESTS[3])
+    assert workflow.picture_node is not None
+    assert workflow.latent_node is None
+    assert link(workflow, "6", "samples") == ("LoadLatent", {"latent": LATENT.annotated})
+    assert workflow.graph[workflow.picture_node]["inputs"]["images"] == ["6", 0]
+    assert workflow.graph.keys() >= PLAIN.keys() - {"7"}
+
+
+def test_frames_between_keyframes_go_the_way_of_the_keyframes(tmp_path: Path) -> None:
+    workflow = builder(tmp_path, ENLARGED).build(REQUESTS[3])
+    assert workflow.picture_node is not None
+    assert workflow.graph[workflow.picture_node]["inputs"]["images"] == ["30", 0]
+
+
+def test_a_latent_that_is_sampled_again_is_decoded_plainly(tmp_path: Path) -> None:
+    bindings = "prompt: {node: Words, input: text}\nseed: {node: '5', input: seed}\nlatent_out: {node: '5'}\n"
+    workflow = builder(tmp_path, TWO_SAMPLERS, bindings).build(REQUESTS[3])
+    assert workflow.picture_node is not None
+    kind, decoder = link(workflow, workflow.picture_node, "images")
+    assert (kind, decoder["vae"]) == ("VAEDecode", ["1", 2])
+    assert workflow.graph[decoder["samples"][0]]["class_type"] == "LoadLatent"
+    assert workflow.graph["40"]["inputs"]["samples"] == ["5", 0]
+
+
+def test_output_nodes_of_theirs_do_not_run_with_every_frame(tmp_path: Path) -> None:
+    graph = {**PLAIN, "60": node("ShowAnything", anything=["6", 0])}
+    made = builder(tmp_path, graph)
+    assert ["60" in made.build(request_).graph for request_ in REQUESTS] == [True, True, True, False, False]
+
+
+def test_what_a_saving_node_hands_on_comes_from_where_it_had_it(tmp_path: Path) -> None:
+    graph = {**PLAIN, "60": node("ShowAnything", anything=["7", 0])}
+    assert builder(tmp_path, graph).build(REQUESTS[0]).graph["60"]["inputs"]["anything"] == ["6", 0]
+
+
+# What cannot be had
+
+
+@pytest.mark.parametrize("missing", ["latent_out", "vae"])
+def test_without_a_latent_or_a_vae_there_are_no_walks_and_it_is_said_why(
+    tmp_path: Path, missing: str
+) -> None:
+    made = builder(tmp_path, PLAIN, f"{missing}:\n")
+    assert not made.walks
+    assert made.why_no_walks == (
+        f"the workflow 'mine' cannot give a walk between keyframes: bind {missing} in mine.yaml"
+    )
+    with pytest.raises(ValueError, match=missing):
+        made.build(REQUESTS[3])
+
+
+def test_a_keyframe_without_a_latent_out_is_a_picture_alone(tmp_path: Path) -> None:
+    workflow = builder(tmp_path, PLAIN, "latent_out:\n").build(REQUESTS[0])
+    assert workflow.latent_node is None
+    assert workflow.picture_node is not None
+
+
+@pytest.mark.parametrize(
+    ("bindings", "request_", "named"),
+    [
+        ("latent_in:\n", REQUESTS[1], "picture_in"),
+        ("latent_in:\n", REQUESTS[2], "latent_in"),
+        ("vae:\n", REQUESTS[1], "vae"),
+        ("vae:\n", REQUESTS[4], "vae"),
+    ],
+)
+def test_a_request_that_lacks_a_binding_is_refused_by_its_name(
+    tmp_path: Path, bindings: str, request_: Request, named: str
+) -> None:
+    with pytest.raises(ValueError, match=f"bind {named}"):
+        builder(tmp_path, PLAIN, bindings).build(request_)
+
+
+@pytest.mark.parametrize("denoise", [0.0, 1.1, float("nan")])
+def test_a_denoise_outside_its_range_is_refused(tmp_path: Path, denoise: float) -> None:
+    with pytest.raises(ValueError, match="denoise"):
+        builder(tmp_path).build(DreamStep(LATENT, "", "", 1, denoise))
+
+
+def test_a_size_that_latents_cannot_hold_is_refused_where_it_counts(tmp_path: Path) -> None:
+    request_ = TextToImage("", "", 1, 100, 64)
+    with pytest.raises(ValueError, match="100 px is not divisible by 8"):
+        builder(tmp_path).build(request_)
+    builder(tmp_path, PLAIN, "width:\nheight:\n").build(request_)
