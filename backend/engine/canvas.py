@@ -79,7 +79,7 @@ def enlarge(content: Tensor, window: Window, scale: int = LATENT_SCALE) -> Tenso
     """``[4, rows, columns]`` by cubic B-splines: no cell of the latent shows, not even in the slopes."""
     down = _splines(content.shape[1], scale)[window.rows]
     across = _splines(content.shape[2], scale)[window.columns]
-    return down @ content @ across.T
+    return down @ (content @ across.T)
 
 
 @lru_cache(maxsize=8)

@@ -167,15 +167,12 @@ def _haze(lab: Tensor, far: Tensor, style: Style) -> None:
     """What is far fades toward the colour of the air."""
     depth = far * (0.26 + 0.30 * style.dial("haze"))
     air = 0.65 * style.colour("mid") + 0.35 * style.colour("light")
-    for channel, value in zip(lab, air.tolist(), strict=True):
-        channel.add_(depth * (value - channel))
+    lab.lerp_(air[:, None, None], depth)
 
 
 def _shine(lab: Tensor, glow: Tensor, style: Style) -> None:
     """Lays the accent where things glow, and lets it bleed softly into its surroundings."""
-    accent = style.colour("accent").tolist()
     bloom = _blurred(glow[None], 8, 7)[0]
     share = 1.0 - torch.exp(-1.1 * glow - 0.55 * bloom * (1.0 + 0.5 * style.dial("glow")))
-    for channel, value in zip(lab, accent, strict=True):
-        channel.add_(share * (value - channel))
-    lab[0].add_(share.pow(4), alpha=0.12 * (1.0 - key_of(style)))  # the hottest is nearly white
+    lab.lerp_(style.colour("accent")[:, None, None], share)
+    lab[0].add_(share.square().square_(), alpha=0.12 * (1.0 - key_of(style)))  # the hottest is nearly white
