@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 from backend.engine.dialect import Dialect
 from backend.engine.painting import Painter
 from backend.engine.server import LOOPBACK, EngineServer
+from backend.engine.stock_nodes import stock_nodes
 from backend.engine.worker import Busyness
 from tests.fakes.faulty import FaultyHub, FaultyPainter, Socket
 from tests.fakes.faulty_http import FaultyHttp, HttpFault, Request
@@ -52,6 +53,7 @@ class FakeComfy:
     Attributes:
         painter: The painter inside its wrapper: ``step_s``, ``errors``, ``always``, ``spoil``, ``hold()``.
         port: Stays the same over restarts.
+        foreign_ids: The prompts of ``foreign_job``.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class FakeComfy:
         self.port = free_port()
         self._folder = folder
         self._checkpoints = checkpoints
+        self.foreign_ids: set[str] = set()
         self._missing: set[str] = set()
         self._up = up
         self._http = FaultyHttp()
@@ -156,6 +159,11 @@ class FakeComfy:
         """All WebSocket connections so far, open and closed."""
         return list(self._hub.sockets)
 
+    @property
+    def up(self) -> bool:
+        """Whether it runs."""
+        return self._server is not None
+
     def executed(self) -> list[str]:
         """Ids of the prompts in the history, oldest first."""
         return list(self.server.core.queue.history())
@@ -205,6 +213,11 @@ class FakeComfy:
         self._missing.add(name)
         self.server.core.nodes.pop(name, None)
 
+    def give_node(self, name: str) -> None:
+        """It is there again, after ``lose_node``."""
+        self._missing.discard(name)
+        self.server.core.nodes[name] = stock_nodes(self.dialect)[name]
+
     def set_checkpoints(self, names: list[str]) -> None:
         self._checkpoints = names
         self.server.core.workspace.models["checkpoints"] = names
@@ -218,6 +231,7 @@ class FakeComfy:
     def foreign_job(self, *, steps: int = 1, seed: int = 0, client_id: str | None = "somebody-else") -> str:
         """Somebody else's prompt, put straight into the queue (F13); its id."""
         core, prompt_id = self.server.core, str(uuid.uuid4())
+        self.foreign_ids.add(prompt_id)
         graph = txt2img(core.workspace.models["checkpoints"][0], seed=seed, steps=steps)
         extra_data = {} if client_id is None else {"client_id": client_id}
         core.queue.put(core.next_number({}), prompt_id, graph, extra_data, ("7",))
