@@ -8,11 +8,9 @@ them in reverse. What a command prints and asks stands in backend/cli/.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import logging
 import os
 import random
-import shutil
 import sys
 import threading
 import time
@@ -42,8 +40,6 @@ log = logging.getLogger("dreamloop")
 _BUFFER_BYTES = 512_000_000
 _MAX_PIXELS = 64_000_000
 _TITLE_SIZE = (768, 432)
-_ENGINE_START_S = 60.0
-_PROBE_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -80,6 +76,7 @@ def compose(settings: Settings, frames: int | None) -> Iterator[Dreamloop]:
         PromptsError: If there are no themes that can be used.
         StorageError: If the output or status folder cannot be used.
     """
+    from backend.assembly import open_engine
     from backend.core.report import first_body
     from backend.utils.control import SOCKET_NAME, ControlServer
     from backend.utils.status_writer import StatusWriter
@@ -94,7 +91,7 @@ def compose(settings: Settings, frames: int | None) -> Iterator[Dreamloop]:
             settings.storage.status / "status.json", partial(first_body, playback, display.shelf)
         )
         writer.publish()
-        engine, note = _choose_engine(settings, stack)
+        engine, note = open_engine(settings, stack)
         controller, report = _loop(settings, engine, prompts, display, rng, note)
         writer.snapshot = report.body
         playback.on_shown, playback.on_limit = writer.publish, finished.set
@@ -262,62 +259,6 @@ def _show_something(playback: Playback, left_over: ShownFrame | None, size: tupl
         playback.show_at_once(title_frame(*size, "falling asleep"), FrameKind.TITLE)
 
 
-def _choose_engine(settings: Settings, stack: ExitStack) -> tuple[Engine, str]:
-    """Decide which engine dreams, and make ready to talk to it."""
-    from backend.core.comfyui_api import ComfyUIClient
-    from backend.core.comfyui_http import HttpLimits
-    from backend.core.comfyui_socket import SocketTimes
-    from backend.core.engine import Engine, EngineKind, SamplingChoice
-    from backend.core.engine_choice import choose_engine
-    from backend.engine.process import EngineProcess
-
-    choice = choose_engine(settings.comfyui.url, _checkpoints_at)
-    log.info("%s", choice.note)
-    patience_s = settings.comfyui.connect_timeout_seconds
-    start, own_output, url = None, None, choice.url
-    if choice.kind is EngineKind.EMBEDDED:
-        folder = settings.storage.output / ".engine"
-        shutil.rmtree(folder, ignore_errors=True)
-        process = EngineProcess(folder)
-        stack.callback(process.stop)
-        start, own_output = partial(process.ensure_running, _ENGINE_START_S), folder / "output"
-    dream = settings.dream
-    engine = Engine(
-        ComfyUIClient(
-            url or "http://127.0.0.1:0",
-            limits=HttpLimits(connect_s=patience_s),
-            times=SocketTimes(connect_s=patience_s),
-        ),
-        choice.kind,
-        SamplingChoice(settings.comfyui.checkpoint, dream.steps, dream.cfg, dream.sampler, dream.scheduler),
-        job_timeout_s=settings.comfyui.job_timeout_seconds,
-        instance=_instance(settings.storage.output),
-        hour=lambda: f"{datetime.now():%Y%m%d%H}",
-        start=start,
-        own_output=own_output,
-    )
-    return engine, choice.note
-
-
-def _checkpoints_at(url: str) -> tuple[str, ...]:
-    """The checkpoints of the ComfyUI at an address; none where nobody or somebody else answers."""
-    from backend.core.comfyui_api import ComfyUIClient
-    from backend.core.comfyui_http import HttpLimits
-    from backend.errors import EngineError
-
-    client = ComfyUIClient(url, HttpLimits(connect_s=_PROBE_S, answer_s=_PROBE_S))
-    try:
-        client.system_stats()
-        return client.models("checkpoints")
-    except EngineError:
-        return ()
-
-
-def _instance(output: Path) -> str:
-    """Tells this Dreamloop's files on a shared server from another's; the same at each start."""
-    return hashlib.sha256(f"{os.uname().nodename}:{output.resolve()}".encode()).hexdigest()[:8]
-
-
 def _obey(
     commands: Mapping[str, Callable[[], None]], writer: StatusWriter, request: dict[str, Any]
 ) -> dict[str, Any]:
@@ -344,9 +285,10 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _doctor(args: argparse.Namespace) -> int:
+    from backend.assembly import open_engine
     from backend.cli import doctor
 
-    return doctor.run(_settings(args), _choose_engine)
+    return doctor.run(_settings(args), open_engine)
 
 
 def _settings(args: argparse.Namespace) -> Settings:

@@ -14,6 +14,7 @@
         ├── EngineUnreachable   no answer: wait and try again
         ├── EngineAnswerError   an answer that makes no sense: not a ComfyUI, too large, cut off
         ├── GraphRejected       the server refused the graph (HTTP 400, or 200 with node errors)
+        │   └── GraphUnfit      found before it was sent: the server lacks something that the graph needs
         ├── ModelMissing        a checkpoint that the server does not have
         └── JobFailed           a job ended as Failed or Interrupted
 
@@ -156,6 +157,15 @@ class GraphRejected(EngineError):  # noqa: N818
         self.kind = kind
         self.details = tuple(details)
         super().__init__("; ".join([f"the engine refused the graph ({kind}): {message}", *self.details]))
+
+
+class GraphUnfit(GraphRejected):
+    """The server would refuse the graph, or there is no graph for what is wished; nothing was sent."""
+
+    def __init__(self, details: Sequence[str]) -> None:
+        self.kind = "unfit"
+        self.details = tuple(details)
+        EngineError.__init__(self, "; ".join(["this engine cannot run the graph", *self.details]))
 
 
 class ModelMissing(EngineError):  # noqa: N818

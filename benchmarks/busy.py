@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import torch
 
 from backend.core.comfyui_api import ComfyUIClient
-from backend.core.engine import Engine, EngineKind, SamplingChoice, finished, latent_file
+from backend.core.engine import Engine, finished, latent_file
 from backend.core.workflow_builder import DreamStep, TextToImage
 from backend.interpolation.latent_encoder import read_latents, write_latents
 from backend.interpolation.spherical_lerp import slerp
 from backend.utils.picture_check import inspect_picture
 from backend.utils.prompt_manager import Prompt
-from benchmarks.loop import running_loop
+from benchmarks.loop import engine_at, running_loop
 from benchmarks.paced import paced_engine
 
 SIZE = (512, 288)
@@ -46,10 +46,7 @@ def one_by_one(keyframes: int) -> Busy:
     """
     with paced_engine() as server:
         client = ComfyUIClient(server.url)
-        choice = SamplingChoice(None, None, None, None, None)
-        engine = Engine(
-            client, EngineKind.COMFYUI, choice, job_timeout_s=60.0, instance="old", hour=lambda: "now"
-        )
+        engine = engine_at(client)
         client.start()
         try:
             engine.connect()

@@ -14,11 +14,14 @@ from pathlib import Path
 
 from backend.core.comfyui_api import ComfyUIClient
 from backend.core.controller import DreamController
-from backend.core.engine import Engine, EngineKind, SamplingChoice
+from backend.core.engine import DreamNeeds, Engine, EngineKind
+from backend.core.engine_plan import FamilyPlanner, SamplingChoice
 from backend.core.frame_buffer import FrameBuffer, FrameKind
 from backend.core.frame_shelf import FrameShelf
 from backend.core.gap import GapFiller
 from backend.core.generator import DreamGenerator
+from backend.core.housekeeping import Housekeeping
+from backend.core.model_choice import ModelWish
 from backend.core.pace import Pace
 from backend.core.playback import Playback
 from backend.interpolation.hybrid_generator import HybridGenerator
@@ -54,6 +57,13 @@ class Loop:
         return time.monotonic() - start
 
 
+def engine_at(client: ComfyUIClient) -> Engine:
+    """An engine that takes whatever model the server has."""
+    house = Housekeeping(client, instance="bench", hour=lambda: "now", clock=time.monotonic)
+    planner = FamilyPlanner(ModelWish(), SamplingChoice())
+    return Engine(client, EngineKind.COMFYUI, planner, house, needs=DreamNeeds(), job_timeout_s=120.0)
+
+
 @contextmanager
 def running_loop(
     url: str,
@@ -66,10 +76,7 @@ def running_loop(
     """Dream on the engine at ``url``, as fast as it can; the buffer is emptied at once and never full."""
     clock, wake, rng = time.monotonic, threading.Event(), random.Random(1)
     client = ComfyUIClient(url) if client is None else client
-    choice = SamplingChoice(None, None, None, None, None)
-    engine = Engine(
-        client, EngineKind.COMFYUI, choice, job_timeout_s=120.0, instance="bench", hour=lambda: "now"
-    )
+    engine = engine_at(client)
     buffer, pace = FrameBuffer(_BUFFER_BYTES), Pace()
     with tempfile.TemporaryDirectory(prefix="dreamloop-bench-") as folder:
         shelf = FrameShelf(Path(folder), keep_s=5, budget_bytes=10**9, max_pixels=_MAX_PIXELS, clock=clock)

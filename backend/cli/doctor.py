@@ -15,13 +15,18 @@ from typing import TYPE_CHECKING
 from backend.errors import DreamloopError, StorageError
 
 if TYPE_CHECKING:  # `main.py --help` must not wait for pydantic and numpy
+    from torch import Tensor
+
     from backend.config import Settings
     from backend.core.engine import Engine
     from backend.core.generator import DreamGenerator, Keyframe
+    from backend.interpolation.latent_encoder import LatentEncoder
     from backend.utils.prompt_manager import Prompt
 
 _PICTURE_S = 300.0
 _MAX_PIXELS = 64_000_000
+# What must not run again while the words stay the same: a server that runs it every time is cold.
+_COSTLY = ("Loader", "TextEncode")
 
 OpenEngine = Callable[["Settings", ExitStack], tuple["Engine", str]]
 
@@ -33,9 +38,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 @dataclass
 class _Table:
-    """Prints each check as it ends, and remembers whether all went well."""
+    """Prints each check as it ends, and remembers whether all went well and what to do next."""
 
-    failed: bool = False
+    next_step: str = ""
+
+    @property
+    def failed(self) -> bool:
+        return bool(self.next_step)
 
     def check(self, what: str, run: Callable[[], str]) -> bool:
         """Run one check; what it returns is said behind its name, what it raises is the fault."""
@@ -43,7 +52,8 @@ class _Table:
         try:
             found, mark = run(), "ok"
         except (DreamloopError, TimeoutError, ValueError) as error:
-            found, mark, self.failed = str(error), "FAIL", True
+            found, mark = str(error), "FAIL"
+            self.next_step = self.next_step or _advice(error)
         print(f"{mark:<5}{what:<18}{found}  ({time.monotonic() - start:.1f} s)")
         return mark == "ok"
 
@@ -62,16 +72,65 @@ def run(settings: Settings, open_engine: OpenEngine) -> int:
         storage = settings.storage.model_copy(update={"output": scratch})
         engine, note = open_engine(settings.model_copy(update={"storage": storage}), stack)
         print(f"     {note}")
-        if table.check("engine", lambda: _connect(engine)):
+        if _look_at(table, engine):
             engine.client.start()
             stack.callback(engine.client.close)
             _dream(table, settings, engine)
-    print(
-        "\nall is well: `python main.py` dreams"
-        if not table.failed
-        else "\nsee FAIL above for what to do next"
-    )
+    print(f"\nnext: {table.next_step}" if table.failed else "\nall is well: `python main.py` dreams")
     return int(table.failed)
+
+
+def _advice(error: Exception) -> str:
+    """What to do about the first fault; the others may come from it."""
+    from backend.errors import EngineAnswerError, EngineUnreachable, GraphRejected, ModelMissing, PromptsError
+
+    match error:
+        case PromptsError():
+            return "correct the themes in prompts.folder as told above"
+        case StorageError():
+            return "make that folder writable, or name another one in config.yaml (storage)"
+        case EngineUnreachable(own=True):
+            return "look into the log above; the embedded engine needs nothing but its Python packages"
+        case EngineUnreachable():
+            return (
+                "start ComfyUI there (python main.py in its folder), or correct comfyui.url in config.yaml; "
+                "with comfyui.url: auto Dreamloop dreams without one, on its embedded engine"
+            )
+        case EngineAnswerError():
+            return "comfyui.url must be the address of a ComfyUI, as its own page shows it in the browser"
+        case ModelMissing(folder=folder):
+            return (
+                f"put the file into ComfyUI's models/{folder} folder, or name one that it has in config.yaml "
+                "(comfyui.checkpoint, diffusion_model, text_encoders, vae)"
+            )
+        case GraphRejected():
+            return (
+                "change in config.yaml what the line above names (dream or comfyui section), "
+                "or update ComfyUI if it lacks the node"
+            )
+    return "ComfyUI's own log tells more about this; with too little memory, make dream.size smaller"
+
+
+def _look_at(table: _Table, engine: Engine) -> bool:
+    """What the server is and has, and whether it would take our graphs; nothing is run."""
+    if not table.check("reachable", lambda: _reached(engine)):
+        return False
+    if not table.check("model", lambda: _model(engine)):
+        return False
+    table.check("nodes", lambda: f"{len(engine.catalog.names)} classes; all that the dream needs are there")
+    return True
+
+
+def _reached(engine: Engine) -> str:
+    stats = engine.reach()
+    total, free = stats.vram_total / 2**30, stats.vram_free / 2**30
+    return f"{stats.version} at {engine.client.url} on {stats.device}, {free:.1f} of {total:.1f} GiB free"
+
+
+def _model(engine: Engine) -> str:
+    facts = engine.connect()
+    size = f"{facts.family.width}x{facts.family.height}"
+    return f"{facts.checkpoint} (family {facts.family.name}, {size} by default)"
 
 
 def _prompts(settings: Settings) -> str:
@@ -100,11 +159,6 @@ def _writable(folder: Path) -> str:
     return f"{folder} can be written"
 
 
-def _connect(engine: Engine) -> str:
-    facts = engine.connect()
-    return f"{facts.version} at {facts.url} on {facts.device}; model {facts.checkpoint} ({facts.family.name})"
-
-
 def _dream(table: _Table, settings: Settings, engine: Engine) -> None:
     """A picture from words, the next one from its latent, and a way through the VAE and back."""
     from backend.core.generator import DreamGenerator
@@ -115,7 +169,7 @@ def _dream(table: _Table, settings: Settings, engine: Engine) -> None:
     size = None if settings.dream.size is None else (settings.dream.size.width, settings.dream.size.height)
     generator = DreamGenerator(
         engine,
-        mode="hybrid",
+        mode=settings.dream.mode,
         denoise=settings.dream.denoise,
         size=size,
         max_pixels=_MAX_PIXELS,
@@ -129,21 +183,61 @@ def _dream(table: _Table, settings: Settings, engine: Engine) -> None:
         newest = made[-1]
         return f"{newest.facts.width}x{newest.facts.height}, {newest.seconds:.2f} s at the engine"
 
+    encoder = LatentEncoder(engine)
+
     def round_trip() -> str:
-        encoder = LatentEncoder(engine)
         latent = encoder.encode(made[-1].picture, _PICTURE_S)
-        job = encoder.decode(latent, prompt)
-        until = time.monotonic() + _PICTURE_S
-        while not job.done() and time.monotonic() < until:
-            time.sleep(0.05)
-        facts = inspect_picture(job.pictures()[0], max_pixels=_MAX_PIXELS)
+        facts = inspect_picture(_decoded(encoder, latent, prompt), max_pixels=_MAX_PIXELS)
         return f"picture -> {'x'.join(map(str, latent.shape))} -> {facts.width}x{facts.height}"
 
+    def warm() -> str:
+        _decoded(encoder, generator.latent(made[-1]), prompt)
+        return _warm(generator, prompt, made)
+
     if table.check("test picture", picture) and table.check("dream step", picture):
-        table.check("latent round trip", round_trip)
-        table.check("socket", lambda: f"pictures come over the WebSocket: {engine.client.connection.socket}")
+        table.check("socket", lambda: _socket(engine))
+        if generator.mode.walks:
+            table.check("warm path", warm)
+            table.check("VAE round trip", round_trip)
     for keyframe in made:
         generator.retire(keyframe)
+    if made:
+        table.check("housekeeping", lambda: _left_behind(engine, settings.dream.seconds_per_keyframe))
+
+
+def _socket(engine: Engine) -> str:
+    if engine.client.connection.socket == "open":
+        return "pictures come over the WebSocket"
+    return f"it is {engine.client.connection.socket}: pictures are fetched one by one, which is slower"
+
+
+def _decoded(encoder: LatentEncoder, latent: Tensor, prompt: Prompt) -> bytes:
+    job = encoder.decode(latent, prompt)
+    until = time.monotonic() + _PICTURE_S
+    while not job.done() and time.monotonic() < until:
+        time.sleep(0.05)
+    return job.pictures()[0]
+
+
+def _warm(generator: DreamGenerator, prompt: Prompt, made: list[Keyframe]) -> str:
+    """Whether a keyframe after in-betweens loads no model and encodes no text again."""
+    pending = generator.request(prompt, made[-1])
+    end = pending.job.result(_PICTURE_S)
+    made.append(generator.collect(pending))
+    classes = {pending.workflow.graph[node]["class_type"] for node in getattr(end, "executed", ())}
+    again = sorted(name for name in classes if name != "LoadLatent" and any(word in name for word in _COSTLY))
+    if again:
+        return f"cold: {', '.join(again)} ran again; another program's jobs may have come between"
+    return "nothing is loaded or encoded twice while the words stay the same"
+
+
+def _left_behind(engine: Engine, gap_s: float) -> str:
+    if engine.house.deletes:
+        return "spent latents are deleted, uploads take turns under 16 names: nothing grows"
+    return (
+        "spent latents are emptied, since ComfyUI deletes nothing and its folder is out of reach from here: "
+        f"at most {86_400 / gap_s:,.0f} empty files a day in its output/dreamloop"
+    )
 
 
 def _keyframe(generator: DreamGenerator, prompt: Prompt, previous: Keyframe | None) -> Keyframe:

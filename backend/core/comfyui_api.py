@@ -225,6 +225,12 @@ class ComfyUIClient:
         """The prompts in the server's queue; raises EngineError."""
         return self._server.queue()
 
+    def others_have_jobs(self) -> bool:
+        """Whether prompts that are not ours run or wait there; raises EngineError."""
+        queue = self._server.queue()
+        with self._lock:
+            return not all(self._tracker.tracks(one) for one in (*queue.running, *queue.pending))
+
     def history(self, prompt_id: str) -> HistoryEntry | None:
         """How a prompt ended; None while it has not, or if it is unknown. Raises EngineError."""
         return self._server.history(prompt_id)

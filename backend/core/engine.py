@@ -7,30 +7,24 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 
 from PIL import Image
 
+from backend.core.comfyui_answers import SystemStats
 from backend.core.comfyui_api import ComfyUIClient
-from backend.core.jobs import FileRef, Finished, Interrupted, Job, JobEnd
-from backend.core.model_choice import ModelWish, choose_models
+from backend.core.engine_plan import Plan, Planner
+from backend.core.graph_validation import graph_problems
+from backend.core.housekeeping import Housekeeping
+from backend.core.jobs import FileRef, Finished, Graph, Interrupted, Job, JobEnd
 from backend.core.model_family import ModelFamily
-from backend.core.sampling import Sampling
-from backend.core.workflow_builder import (
-    DecodeLatents,
-    EncodePicture,
-    Request,
-    Workflow,
-    WorkflowBuilder,
-)
-from backend.errors import EngineAnswerError, EngineError, JobFailed
+from backend.core.node_catalog import NodeCatalog
+from backend.core.workflow_builder import DecodeLatents, EncodePicture, Request, Workflow
+from backend.errors import EngineAnswerError, EngineError, GraphUnfit, JobFailed
 from backend.utils.prompt_manager import Prompt
 
 log = logging.getLogger(__name__)
 
-# Uploaded batches take turns under this many names; more than are ever queued at once, since a file
-# that is overwritten while its job waits would be read with the new content.
-_RING = 16
+_PROBLEMS_TOLD = 5
 
 
 class EngineKind(StrEnum):
@@ -42,7 +36,15 @@ class EngineKind(StrEnum):
 
 @dataclass(frozen=True)
 class EngineFacts:
-    """What is known of an engine once it has answered."""
+    """What is known of an engine once it has answered.
+
+    Attributes:
+        checkpoint: The model or workflow that paints, as people call it.
+        vram_total: Bytes of the device's memory.
+        vram_free: Bytes of it that were free then.
+        nodes: How many node classes it has.
+        feeds_pictures: Keyframes go on from pictures instead of latents.
+    """
 
     kind: EngineKind
     url: str
@@ -50,21 +52,41 @@ class EngineFacts:
     device: str
     checkpoint: str
     family: ModelFamily
+    vram_total: int = 0
+    vram_free: int = 0
+    nodes: int = 0
+    feeds_pictures: bool = False
+
+
+class OwnProcess:
+    """An engine's process that is ours; this one stands for a process that is not."""
+
+    def ensure_running(self) -> str | None:
+        """Starts it, or starts it again where it has ended or hangs; its URL, None where it is not ours.
+
+        Raises:
+            EngineUnreachable: It is not there yet.
+        """
+        return None
+
+    def restart(self) -> bool:
+        """Ends it, to be started again by ensure_running(); False where it is not ours."""
+        return False
 
 
 @dataclass(frozen=True)
-class SamplingChoice:
-    """What the settings ask for; None leaves it to the model family."""
+class DreamNeeds:
+    """What the dream will ask an engine for, so that it can be looked at before the first job.
 
-    checkpoint: str | None
-    steps: int | None
-    cfg: float | None
-    sampler: str | None
-    scheduler: str | None
+    Attributes:
+        size: Width and height in pixels; None for the model's own.
+        walks: Whether latents between keyframes are decoded.
+        continues: Whether keyframes go on from one another.
+    """
 
-    def resolve(self, family: ModelFamily) -> Sampling:
-        """Fill the gaps with what the family likes."""
-        return family.sampling(self.steps, self.cfg, self.sampler, self.scheduler)
+    size: tuple[int, int] | None = None
+    walks: bool = True
+    continues: bool = True
 
 
 class Engine:
@@ -73,37 +95,39 @@ class Engine:
     Args:
         client: Talks to it.
         kind: Which of the two it is.
-        choice: The model and sampling that the settings ask for.
+        planner: Makes graphs for what it has.
+        house: Keeps its folders.
+        needs: What is going to be asked.
         job_timeout_s: After this a job counts as failed.
-        instance: A few letters that tell our files from those of another Dreamloop on the same server.
-        hour: Names the sub-folder for latents; it changes with time, since each save lists its folder.
-        start: Starts the engine, or restarts it, where its process is ours; gives its URL.
-        own_output: Its output folder, where that is ours.
+        process: Its process, where that is ours.
     """
 
     def __init__(
         self,
         client: ComfyUIClient,
         kind: EngineKind,
-        choice: SamplingChoice,
+        planner: Planner,
+        house: Housekeeping,
         *,
+        needs: DreamNeeds,
         job_timeout_s: float,
-        instance: str,
-        hour: Callable[[], str],
-        start: Callable[[], str] | None = None,
-        own_output: Path | None = None,
+        process: OwnProcess | None = None,
     ) -> None:
         self.kind = kind
         self.facts: EngineFacts | None = None
         self.client = client
+        self.house = house
         self.job_timeout_s = job_timeout_s
-        self._choice = choice
-        self._instance = instance
-        self._hour = hour
-        self._start = start
-        self._own_output = own_output
-        self._builder: WorkflowBuilder | None = None
-        self._turn = 0
+        self._planner = planner
+        self._needs = needs
+        self._process = process or OwnProcess()
+        self._plan: Plan | None = None
+        self._catalog = NodeCatalog({})
+
+    @property
+    def catalog(self) -> NodeCatalog:
+        """The nodes that the server had when it was last connected to."""
+        return self._catalog
 
     @property
     def reachable(self) -> bool:
@@ -111,30 +135,53 @@ class Engine:
         return self.client.connection.reachable
 
     def connect(self) -> EngineFacts:
-        """Make sure that the engine is there and has the model.
+        """Make sure that the engine is there and has everything that the dream will need.
 
         Raises:
             EngineUnreachable: If nobody answers.
             EngineAnswerError: If whoever answers is not a ComfyUI.
             ModelMissing: If the model, or a part of it, is not there.
+            GraphUnfit: If it lacks a node or a file, or cannot do what the settings ask for.
         """
-        if self._start is not None:
-            self.client.move_to(self._start())
-        stats = self.client.system_stats()
-        models = choose_models(ModelWish(checkpoint=self._choice.checkpoint), self.client)
-        sampling = self._choice.resolve(models.family)
-        self._builder = WorkflowBuilder(models, sampling, self._latent_prefix)
+        stats = self.reach()
+        plan = self._planner.plan(self.client, self.house)
+        self._catalog = self._nodes()
+        size = self._needs.size or (plan.family.width, plan.family.height)
+        for sample in plan.samples(size, walks=self._needs.walks, continues=self._needs.continues):
+            self._check(sample.graph)
+        self._plan = plan
         self.facts = EngineFacts(
-            self.kind, self.client.url, stats.version, stats.device, models.label, models.family
+            self.kind,
+            self.client.url,
+            stats.version,
+            stats.device,
+            plan.label,
+            plan.family,
+            stats.vram_total,
+            stats.vram_free,
+            len(self._catalog.names),
+            plan.feeds_pictures,
         )
         return self.facts
+
+    def reach(self) -> SystemStats:
+        """Make sure that the engine is there, whatever it can do.
+
+        Raises:
+            EngineUnreachable: If nobody answers.
+            EngineAnswerError: If whoever answers is not a ComfyUI.
+        """
+        url = self._process.ensure_running()
+        if url is not None:
+            self.client.move_to(url)
+        return self.client.system_stats()
 
     def submit(self, request: Request) -> tuple[Job, Workflow]:
         """Queue a request whose result is one picture.
 
         Raises:
             EngineUnreachable: If the server does not answer.
-            GraphRejected: If it refuses the graph.
+            GraphRejected: If it refuses the graph, or would.
         """
         workflow = self._workflow(request)
         pictures = 0 if workflow.picture_node is None else 1
@@ -149,56 +196,66 @@ class Engine:
         )
 
     def encode_picture(self, picture: bytes, timeout_s: float) -> bytes:
-        """Encode a picture with the checkpoint's VAE and return the latent file."""
-        file = self.client.upload(_as_png(picture), self._ring_name("png"))
-        job, workflow = self.submit(EncodePicture(file))
+        """Encode a picture with the model's VAE and return the latent file."""
+        job, workflow = self.submit(EncodePicture(self.upload_picture(picture)))
         end = finished(job.result(timeout_s))
         return self.fetch_latent(latent_file(end, workflow))
 
+    def upload_picture(self, picture: bytes) -> FileRef:
+        """Give the server a picture of ours."""
+        return self.client.upload(_as_png(picture), self.house.ring_name("png"))
+
     def upload_latent(self, data: bytes) -> FileRef:
         """Give the server a latent file of ours."""
-        return self.client.upload(data, self._ring_name("latent"))
+        return self.client.upload(data, self.house.ring_name("latent"))
 
     def fetch_latent(self, latent: FileRef) -> bytes:
         """The bytes of a latent file on the server."""
-        return self.client.download(latent)
+        data = self.client.download(latent)
+        self.house.fetched(latent, data)
+        return data
 
     def retire_latent(self, latent: FileRef) -> None:
-        """Free the space of a latent that is not needed any more.
-
-        ComfyUI has no way to delete from its output folder; an empty upload replaces the content.
-        Where the folder is ours, the file is deleted. Failing to do either costs only space.
-        """
-        if latent.type != "output":
-            return
-        try:
-            if self._own_output is not None:
-                path = (self._own_output / latent.subfolder / latent.filename).resolve()
-                if path.is_relative_to(self._own_output.resolve()):
-                    path.unlink(missing_ok=True)
-            else:
-                self.client.upload(b"", latent.filename, subfolder=latent.subfolder, type="output")
-        except (EngineError, OSError) as error:
-            log.debug("a spent latent stays on the server: %s: %s", latent.annotated, error)
+        """Free the space of a latent that is not needed any more."""
+        self.house.retire(latent)
 
     def free_memory(self) -> None:
-        """Ask the server to let go of models and results that it holds; a refusal is no new trouble."""
+        """Ask the server to let go of models and results that it holds; a refusal is no new trouble.
+
+        Not while others have jobs there: their models would go, too.
+        """
         try:
+            if self.client.others_have_jobs():
+                log.info("no memory is freed: others have jobs on %s", self.client.url)
+                return
             self.client.free(unload_models=True, free_memory=True)
         except EngineError as error:
             log.debug("no memory was freed: %s", error)
 
+    def restart(self) -> bool:
+        """Begin anew with another process; False if the process is not ours, and nothing was done."""
+        return self._process.restart()
+
+    def _nodes(self) -> NodeCatalog:
+        try:
+            return NodeCatalog.parse(self.client.object_info())
+        except ValueError as error:
+            raise EngineAnswerError(self.client.url, str(error)) from error
+
     def _workflow(self, request: Request) -> Workflow:
-        if self._builder is None:
+        if self._plan is None:
             raise EngineAnswerError(self.client.url, "asked for a picture before connect()")
-        return self._builder.build(request)
+        try:
+            workflow = self._plan.builder.build(request)
+        except ValueError as error:
+            raise GraphUnfit((str(error),)) from error
+        self._check(workflow.graph)
+        return workflow
 
-    def _latent_prefix(self) -> str:
-        return f"dreamloop/{self._instance}/{self._hour()}/keyframe"
-
-    def _ring_name(self, suffix: str) -> str:
-        self._turn = (self._turn + 1) % _RING
-        return f"dreamloop_{self._instance}_{self._turn:02d}.{suffix}"
+    def _check(self, graph: Graph) -> None:
+        problems = graph_problems(graph, self._catalog)
+        if problems:
+            raise GraphUnfit(tuple(str(problem) for problem in problems[:_PROBLEMS_TOLD]))
 
 
 class DecodeJob:

@@ -24,7 +24,9 @@ class EngineChoice:
     note: str
 
 
-def choose_engine(wished_url: str | None, find_models: Callable[[str], tuple[str, ...]]) -> EngineChoice:
+def choose_engine(
+    wished_url: str | None, find_models: Callable[[str], tuple[str, ...]], *, launches: bool = False
+) -> EngineChoice:
     """Take the ComfyUI that the settings name; without a name, a local one that has a model, else our own.
 
     An address that was given is never replaced by the embedded engine: whoever wrote it wants that
@@ -32,8 +34,12 @@ def choose_engine(wished_url: str | None, find_models: Callable[[str], tuple[str
 
     Args:
         wished_url: ``comfyui.url``; None for ``auto``.
-        find_models: The checkpoints of the ComfyUI at an address; empty where there is none.
+        find_models: The models of the ComfyUI at an address; empty where there is none.
+        launches: ``comfyui.launch`` says how to start one.
     """
+    if launches:
+        url = wished_url or DEFAULT_URL
+        return EngineChoice(EngineKind.COMFYUI, url, f"dreaming with the ComfyUI that is started at {url}")
     if wished_url is not None:
         return EngineChoice(EngineKind.COMFYUI, wished_url, f"dreaming with the ComfyUI at {wished_url}")
     if find_models(DEFAULT_URL):

@@ -93,6 +93,10 @@ class JobTracker:
         """Whether anybody still waits for this attempt."""
         return attempt.prompt_id in self._jobs
 
+    def tracks(self, prompt_id: str) -> bool:
+        """Whether this is the newest id of a job of ours that has not ended."""
+        return prompt_id in self._jobs
+
     def cancel(self, job: Job) -> str | None:
         """Ends a job as Interrupted; returns the prompt to take from the server."""
         tracked = self._jobs.get(job.prompt_id)

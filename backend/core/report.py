@@ -87,6 +87,8 @@ class Report:
             socket=connection.socket,
             checkpoint=facts.checkpoint if facts else "",
             family=facts.family.name if facts else "",
+            left_files=self.engine.house.left_files,
+            left_files_a_day=round(self.engine.house.left_files_a_day, 1),
             last_error=self.controller.last_error,
         )
 

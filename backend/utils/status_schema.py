@@ -141,6 +141,14 @@ class EngineStatus(_Part):
     )
     checkpoint: Text = Field(default="", description="model file that paints")
     family: Text = Field(default="", description="model family, e.g. SD 1.5")
+    left_files: int = Field(
+        default=0,
+        ge=0,
+        description="empty files that had to be left in ComfyUI's output folder in this run, which deletes none",
+    )
+    left_files_a_day: float = Field(
+        default=0.0, ge=0, description="how many of them a day, at this run's rate"
+    )
     last_error: Text | None = Field(
         default=None, description="newest complaint, null once a keyframe has come"
     )

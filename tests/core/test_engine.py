@@ -5,24 +5,26 @@ from pathlib import Path
 import pytest
 
 from backend.core.comfyui_api import ComfyUIClient
-from backend.core.engine import Engine, EngineKind, SamplingChoice
-from backend.core.jobs import FileRef
+from backend.core.engine import DreamNeeds, Engine, EngineKind
+from backend.core.engine_plan import FamilyPlanner, SamplingChoice
+from backend.core.housekeeping import Housekeeping
+from backend.core.model_choice import ModelWish
 from backend.core.model_families import SDXL
-from backend.errors import EngineAnswerError, EngineUnreachable, ModelMissing
+from backend.core.workflow_builder import TextToImage
+from backend.errors import EngineAnswerError, EngineUnreachable, GraphUnfit, ModelMissing
 from tests.fakes.fake_comfy import FakeComfy
 
-PREFER_NOTHING = SamplingChoice(None, None, None, None, None)
 
-
-def engine(url: str, choice: SamplingChoice = PREFER_NOTHING, own_output: Path | None = None) -> Engine:
+def engine(
+    url: str,
+    models: ModelWish = ModelWish(),  # noqa: B008 - frozen
+    sampling: SamplingChoice = SamplingChoice(),  # noqa: B008 - frozen
+    needs: DreamNeeds = DreamNeeds(),  # noqa: B008 - frozen
+) -> Engine:
+    client = ComfyUIClient(url)
+    house = Housekeeping(client, instance="test", hour=lambda: "2026010100", clock=lambda: 0.0)
     return Engine(
-        ComfyUIClient(url),
-        EngineKind.COMFYUI,
-        choice,
-        job_timeout_s=60.0,
-        instance="test",
-        hour=lambda: "2026010100",
-        own_output=own_output,
+        client, EngineKind.COMFYUI, FamilyPlanner(models, sampling), house, needs=needs, job_timeout_s=60.0
     )
 
 
@@ -39,7 +41,7 @@ def test_auto_takes_what_there_is_where_no_family_is_known(tmp_path: Path) -> No
 
 
 def test_a_checkpoint_that_is_not_there_is_named_with_the_nearest(tmp_path: Path) -> None:
-    wished = SamplingChoice("dreamshaper_8.safetensor", None, None, None, None)
+    wished = ModelWish(checkpoint="dreamshaper_8.safetensor")
     with (
         FakeComfy(tmp_path, checkpoints=["dreamshaper_8.safetensors"]) as fake,
         pytest.raises(ModelMissing, match=r"did you mean 'dreamshaper_8.safetensors'"),
@@ -58,7 +60,7 @@ def test_nobody_at_the_address_is_unreachable(tmp_path: Path) -> None:
 
 
 def test_settings_win_over_the_family_and_leave_it_the_rest() -> None:
-    sampling = SamplingChoice(None, 7, None, "lcm", None).resolve(SDXL)
+    sampling = SamplingChoice(steps=7, sampler="lcm").resolve(SDXL)
     assert (sampling.steps, sampling.sampler) == (7, "lcm")
     assert (sampling.cfg, sampling.scheduler) == (SDXL.cfg, SDXL.scheduler)
 
@@ -78,23 +80,61 @@ def test_a_spent_latent_is_emptied_on_a_server_of_others(fake_comfy: FakeComfy) 
     assert comfy.fetch_latent(spent) == b""
 
 
-def test_a_spent_latent_is_deleted_where_the_folder_is_ours_and_nothing_outside_it(
-    tmp_path: Path, fake_comfy: FakeComfy
-) -> None:
-    ours = tmp_path / "ours"
-    (ours / "dreamloop").mkdir(parents=True)
-    spent, precious = ours / "dreamloop" / "a.latent", tmp_path / "precious.latent"
-    spent.write_bytes(b"spent")
-    precious.write_bytes(b"precious")
-    comfy = engine(fake_comfy.url, own_output=ours)
-    comfy.retire_latent(FileRef("a.latent", "dreamloop"))
-    comfy.retire_latent(FileRef("precious.latent", ".."))
-    assert not spent.exists()
-    assert precious.exists()
-
-
 def test_work_before_connect_is_a_mistake_that_says_so(fake_comfy: FakeComfy) -> None:
-    from backend.core.workflow_builder import TextToImage
-
     with pytest.raises(EngineAnswerError, match="before connect"):
         engine(fake_comfy.url).submit(TextToImage("a", "b", 1, 64, 64))
+
+
+def test_a_node_that_the_server_lacks_is_named_before_anything_is_sent(fake_comfy: FakeComfy) -> None:
+    fake_comfy.lose_node("LoadLatent")
+    with pytest.raises(GraphUnfit, match="LoadLatent"):
+        engine(fake_comfy.url).connect()
+    engine(fake_comfy.url, needs=DreamNeeds(walks=False, continues=False)).connect()
+    assert fake_comfy.posted("/prompt") == []
+
+
+def test_a_sampler_that_the_server_lacks_is_named_with_the_nearest(fake_comfy: FakeComfy) -> None:
+    with pytest.raises(GraphUnfit, match=r"sampler_name = .*eular.*did you mean .*euler"):
+        engine(fake_comfy.url, sampling=SamplingChoice(sampler="eular")).connect()
+
+
+def test_a_size_that_the_model_cannot_paint_is_named(fake_comfy: FakeComfy) -> None:
+    with pytest.raises(GraphUnfit, match="width 516 px is not divisible by 8"):
+        engine(fake_comfy.url, needs=DreamNeeds((516, 64))).connect()
+
+
+def test_a_graph_that_would_be_refused_is_not_sent(fake_comfy: FakeComfy) -> None:
+    comfy = engine(fake_comfy.url)
+    comfy.connect()
+    with pytest.raises(GraphUnfit, match="height 4 px"):
+        comfy.submit(TextToImage("a", "b", 1, 64, 4))
+    with pytest.raises(GraphUnfit, match="seed"):
+        comfy.submit(TextToImage("a", "b", -1, 64, 64))
+    assert fake_comfy.posted("/prompt") == []
+
+
+def test_a_model_that_appears_later_is_found_at_the_next_connection(tmp_path: Path) -> None:
+    with FakeComfy(tmp_path, checkpoints=[]) as fake:
+        comfy = engine(fake.url)
+        with pytest.raises(ModelMissing):
+            comfy.connect()
+        fake.set_checkpoints(["sd_xl_base.safetensors"])
+        assert comfy.connect().checkpoint == "sd_xl_base.safetensors"
+
+
+def test_memory_is_not_freed_while_others_have_jobs(fake_comfy: FakeComfy) -> None:
+    comfy = engine(fake_comfy.url)
+    fake_comfy.painter.hold()
+    fake_comfy.foreign_job()
+    comfy.free_memory()
+    assert fake_comfy.posted("/free") == []
+    fake_comfy.painter.release()
+    until = 200
+    while comfy.client.others_have_jobs() and until:
+        until -= 1
+    comfy.free_memory()
+    assert len(fake_comfy.posted("/free")) == 1
+
+
+def test_a_process_that_is_not_ours_is_not_restarted(fake_comfy: FakeComfy) -> None:
+    assert engine(fake_comfy.url).restart() is False

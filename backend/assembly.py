@@ -1,0 +1,189 @@
+"""The engine that the settings ask for, built and made ready to be talked to."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import shutil
+import time
+from contextlib import ExitStack
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+from backend.config import ComfyUISettings, Settings
+from backend.core.comfyui_api import ComfyUIClient
+from backend.core.comfyui_http import HttpLimits
+from backend.core.comfyui_socket import SocketTimes
+from backend.core.engine import DreamNeeds, Engine, EngineKind, OwnProcess
+from backend.core.engine_choice import EngineChoice, choose_engine
+from backend.core.engine_plan import FamilyPlanner, Planner, SamplingChoice, WorkflowPlanner
+from backend.core.family_detection import family_named
+from backend.core.generator import MODES
+from backend.core.housekeeping import Housekeeping
+from backend.core.job_actions import Patience
+from backend.core.model_choice import ModelWish, choose_models
+from backend.core.workflow_files import load_workflow
+from backend.engine.process import EngineProcess
+from backend.errors import ConfigError, EngineError, Problem
+
+log = logging.getLogger("dreamloop")
+
+_PROBE_S = 2.0
+_EMBEDDED_START_S = 60.0
+_COMFYUI_START_S = 5.0
+# The embedded engine is on this machine: one that takes longer hangs, and must not hold up the loop.
+_EMBEDDED_TRANSFER_S = 15.0
+_NOWHERE = "http://127.0.0.1:0"
+
+
+class _Child(Protocol):
+    """A process that can be kept running."""
+
+    def ensure_running(self, wait_s: float = 0.0) -> str: ...
+
+    def restart(self) -> object: ...
+
+
+class _Ours(OwnProcess):
+    """An engine's process that is ours."""
+
+    def __init__(self, child: _Child, wait_s: float) -> None:
+        self._child = child
+        self._wait_s = wait_s
+
+    def ensure_running(self) -> str:
+        return self._child.ensure_running(self._wait_s)
+
+    def restart(self) -> bool:
+        self._child.restart()
+        return True
+
+
+def open_engine(settings: Settings, stack: ExitStack) -> tuple[Engine, str]:
+    """Decide which engine dreams, and make ready to talk to it.
+
+    Args:
+        settings: All of them: what dreams depends on many.
+        stack: Ends on its way out what is started here.
+
+    Returns:
+        The engine, not yet connected, and a sentence or two on which one it is and why.
+
+    Raises:
+        ConfigError: A family or a workflow that there is not.
+    """
+    comfyui = settings.comfyui
+    planner = _planner(settings)
+    choice = choose_engine(comfyui.url, partial(_models_at, comfyui), launches=bool(comfyui.launch))
+    log.info("%s", choice.note)
+    process, own_output = _process(settings, choice, stack)
+    is_embedded = choice.kind is EngineKind.EMBEDDED
+    client = ComfyUIClient(
+        choice.url or _NOWHERE,
+        limits=_limits(comfyui, _EMBEDDED_TRANSFER_S if is_embedded else HttpLimits.transfer_s),
+        times=SocketTimes(connect_s=comfyui.connect_timeout_seconds),
+        patience=Patience(load_s=comfyui.load_timeout_seconds, step_s=comfyui.step_timeout_seconds),
+        headers={} if is_embedded else comfyui.headers.as_dict(),
+    )
+    house = Housekeeping(
+        client,
+        instance=_instance(settings.storage.output),
+        hour=lambda: f"{datetime.now():%Y%m%d%H}",
+        clock=time.monotonic,
+        own_output=own_output,
+    )
+    engine = Engine(
+        client,
+        choice.kind,
+        planner,
+        house,
+        needs=_needs(settings),
+        job_timeout_s=comfyui.job_timeout_seconds,
+        process=process,
+    )
+    return engine, choice.note
+
+
+def _process(
+    settings: Settings, choice: EngineChoice, stack: ExitStack
+) -> tuple[OwnProcess | None, Path | None]:
+    """The engine's process, and its output folder, as far as they are ours."""
+    comfyui = settings.comfyui
+    folder = settings.storage.output / ".engine"
+    if choice.kind is EngineKind.EMBEDDED:
+        shutil.rmtree(folder, ignore_errors=True)
+        embedded = EngineProcess(folder)
+        stack.callback(embedded.stop)
+        return _Ours(embedded, _EMBEDDED_START_S), folder / "output"
+    if not comfyui.launch or choice.url is None:
+        return None, None
+    from backend.core.owned_comfyui import OwnedComfyUI
+
+    owned = OwnedComfyUI(
+        comfyui.launch,
+        choice.url,
+        settings.storage.status,
+        cpu=comfyui.device == "cpu",
+        token=_instance(settings.storage.output),
+    )
+    stack.callback(owned.stop)
+    return _Ours(owned, _COMFYUI_START_S), None
+
+
+def _planner(settings: Settings) -> Planner:
+    comfyui, dream = settings.comfyui, settings.dream
+    if dream.workflow is not None:
+        workflow = load_workflow(settings.prompts.folder / "workflows", dream.workflow)
+        return WorkflowPlanner(workflow)
+    if comfyui.family is not None:
+        try:
+            family_named(comfyui.family)
+        except ValueError as error:
+            raise ConfigError(
+                [Problem("config", None, "comfyui.family", comfyui.family, str(error))]
+            ) from None
+    return FamilyPlanner(
+        _wish(comfyui),
+        SamplingChoice(dream.steps, dream.cfg, dream.sampler, dream.scheduler),
+        dream.adapters,
+    )
+
+
+def _wish(comfyui: ComfyUISettings) -> ModelWish:
+    return ModelWish(
+        comfyui.family, comfyui.checkpoint, comfyui.diffusion_model, comfyui.text_encoders, comfyui.vae
+    )
+
+
+def _needs(settings: Settings) -> DreamNeeds:
+    mode, size = MODES[settings.dream.mode], settings.dream.size
+    pixels = None if size is None else (size.width, size.height)
+    return DreamNeeds(pixels, walks=mode.walks, continues=mode.continues)
+
+
+def _limits(comfyui: ComfyUISettings, transfer_s: float) -> HttpLimits:
+    return HttpLimits(
+        connect_s=comfyui.connect_timeout_seconds,
+        transfer_s=transfer_s,
+        max_json_bytes=comfyui.max_json,
+        max_file_bytes=comfyui.max_file,
+    )
+
+
+def _models_at(comfyui: ComfyUISettings, url: str) -> tuple[str, ...]:
+    """The model that the ComfyUI at an address would dream with; none where there is no such server."""
+    limits = HttpLimits(connect_s=_PROBE_S, answer_s=_PROBE_S)
+    client = ComfyUIClient(url, limits, headers=comfyui.headers.as_dict())
+    try:
+        client.system_stats()
+        return (choose_models(_wish(comfyui), client).label,)
+    except EngineError:
+        return ()
+
+
+def _instance(output: Path) -> str:
+    """Tells this Dreamloop's files on a shared server from another's; the same at each start."""
+    return hashlib.sha256(f"{os.uname().nodename}:{output.resolve()}".encode()).hexdigest()[:8]

@@ -1,0 +1,145 @@
+"""What dreams on a server: a model of a known family with its adapters, or a workflow of the user's own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from backend.config_lists import AdapterWish
+from backend.core.adapter_files import adapters_of
+from backend.core.custom_workflow import CustomBuilder, CustomWorkflow
+from backend.core.housekeeping import Housekeeping
+from backend.core.jobs import FileRef
+from backend.core.model_choice import ModelWish, choose_models
+from backend.core.model_families import SD15
+from backend.core.model_family import ModelFamily
+from backend.core.sampling import Sampling
+from backend.core.workflow_builder import (
+    DecodeLatents,
+    DreamStep,
+    Request,
+    TextToImage,
+    Workflow,
+    WorkflowBuilder,
+)
+from backend.errors import GraphUnfit
+
+_SOME_LATENT = FileRef("some.latent", type="temp")
+
+
+class GraphBuilder(Protocol):
+    """Turns typed requests into graphs."""
+
+    def build(self, request: Request) -> Workflow: ...
+
+
+class PlanServer(Protocol):
+    """What a plan asks of the client."""
+
+    @property
+    def url(self) -> str: ...
+
+    def models(self, folder: str) -> tuple[str, ...]: ...
+
+    def metadata(self, folder: str, name: str) -> Mapping[str, str]: ...
+
+    def upload(
+        self, data: bytes, filename: str, *, subfolder: str = "", type: str = "temp", overwrite: bool = True
+    ) -> FileRef: ...
+
+
+@dataclass(frozen=True)
+class SamplingChoice:
+    """What the settings ask for; None leaves it to the model family."""
+
+    steps: int | None = None
+    cfg: float | None = None
+    sampler: str | None = None
+    scheduler: str | None = None
+
+    def resolve(self, family: ModelFamily) -> Sampling:
+        """Fill the gaps with what the family likes."""
+        return family.sampling(self.steps, self.cfg, self.sampler, self.scheduler)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How this server is asked.
+
+    Attributes:
+        label: The model or workflow, as people call it.
+        feeds_pictures: Keyframes go on from pictures, since the graph takes no latent.
+    """
+
+    builder: GraphBuilder
+    label: str
+    family: ModelFamily
+    feeds_pictures: bool = False
+
+    def samples(self, size: tuple[int, int], *, walks: bool, continues: bool) -> tuple[Workflow, ...]:
+        """A graph of each sort that the dream will need, to be looked at before it begins.
+
+        Raises:
+            GraphUnfit: The plan has no such graph.
+        """
+        requests: list[Request] = [TextToImage("a", "b", 1, *size)]
+        if continues and not self.feeds_pictures:
+            requests.append(DreamStep(_SOME_LATENT, "a", "b", 1, 0.5))
+        if walks:
+            requests.append(DecodeLatents(_SOME_LATENT, "a", "b"))
+        try:
+            return tuple(self.builder.build(request) for request in requests)
+        except ValueError as error:
+            raise GraphUnfit((str(error),)) from error
+
+
+class Planner(Protocol):
+    """Makes the plan anew each time the server is connected to: what it has may have changed."""
+
+    def plan(self, server: PlanServer, house: Housekeeping) -> Plan:
+        """Raises EngineError."""
+        ...
+
+
+@dataclass(frozen=True)
+class FamilyPlanner:
+    """A model of a known family."""
+
+    models: ModelWish
+    sampling: SamplingChoice
+    adapters: Sequence[AdapterWish] = ()
+
+    def plan(self, server: PlanServer, house: Housekeeping) -> Plan:
+        """Chooses the model and brings the adapters' pictures there.
+
+        Raises:
+            ModelMissing: If the model, or a part of it, is not there.
+            EngineError: If the server does not answer, or what is wished does not go together.
+        """
+
+        def bring(picture: bytes, number: int) -> FileRef:
+            # Not the temp folder: that is wiped when the server starts, and these are used for months.
+            return server.upload(picture, house.kept_name(number, "png"), type="input")
+
+        try:
+            models = choose_models(self.models, server)
+            sampling = self.sampling.resolve(models.family)
+            adapters = adapters_of(self.adapters, bring)
+        except ValueError as error:
+            raise GraphUnfit((str(error),)) from error
+        builder = WorkflowBuilder(models, sampling, house.latent_prefix, adapters)
+        return Plan(builder, models.label, models.family)
+
+
+@dataclass(frozen=True)
+class WorkflowPlanner:
+    """A workflow of the user's own."""
+
+    workflow: CustomWorkflow
+
+    def plan(self, server: PlanServer, house: Housekeeping) -> Plan:
+        """Needs nothing of the server but its validator."""
+        builder = CustomBuilder(self.workflow, house.latent_prefix)
+        family = replace(SD15, name="custom", width=512, height=512)
+        return Plan(builder, f"workflow {self.workflow.name}", family, builder.feeds_pictures)
