@@ -7,17 +7,24 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from backend.engine.oklab import linear_from_srgb, oklab_from_hex, oklab_from_linear, oklab_from_srgb
+from backend.engine.oklab import linear_from_srgb, oklab_from_hex, oklab_from_linear
 from backend.engine.painting import Latent, Pixels
 from backend.interpolation.spherical_lerp import slerp
 
 Floats = NDArray[np.float32]
 
 
+_LINEAR = linear_from_srgb(torch.arange(256) / 255)
+
+
+def linear(pixels: Pixels) -> torch.Tensor:
+    """Linear light ``[3, H, W]``."""
+    return _LINEAR[torch.from_numpy(pixels.astype(np.int32)).permute(2, 0, 1)]
+
+
 def lab(pixels: Pixels) -> Floats:
     """Oklab ``[3, H, W]``."""
-    rgb = torch.from_numpy(np.array(pixels)).permute(2, 0, 1).float() / 255
-    return oklab_from_srgb(rgb).numpy()
+    return oklab_from_linear(linear(pixels)).numpy()
 
 
 def thumbnail(pixels: Pixels) -> Floats:
@@ -29,15 +36,15 @@ def thumbnail(pixels: Pixels) -> Floats:
 
 def lightness_at(pixels: Pixels, share: float) -> float:
     """Lightness below which this share of the picture's squares of 8 pixels lies, light averaged as light."""
-    light = linear_from_srgb(torch.from_numpy(np.array(pixels)).permute(2, 0, 1).float() / 255)
-    squares = torch.nn.functional.avg_pool2d(light, 8)
+    squares = torch.nn.functional.avg_pool2d(linear(pixels), 8)
     return float(oklab_from_linear(squares)[0].quantile(share))
 
 
 def edge_energy(pixels: Pixels) -> float:
     """Mean slope of lightness between neighbours."""
     light = lab(pixels)[0]
-    return float(np.hypot(np.diff(light, axis=0)[:, 1:], np.diff(light, axis=1)[1:]).mean())
+    down, across = np.diff(light, axis=0)[:, 1:], np.diff(light, axis=1)[1:]
+    return float(np.sqrt(down * down + across * across).mean())
 
 
 def step(one: Pixels, other: Pixels) -> float:
