@@ -23,7 +23,7 @@ from backend.core.workflow_builder import (
     Workflow,
     WorkflowBuilder,
 )
-from backend.errors import GraphUnfit
+from backend.errors import GraphUnfit, StorageError
 
 _SOME_LATENT = FileRef("some.latent", type="temp")
 
@@ -126,7 +126,7 @@ class FamilyPlanner:
             models = choose_models(self.models, server)
             sampling = self.sampling.resolve(models.family)
             adapters = adapters_of(self.adapters, bring)
-        except ValueError as error:
+        except (ValueError, StorageError) as error:
             raise GraphUnfit((str(error),)) from error
         builder = WorkflowBuilder(models, sampling, house.latent_prefix, adapters)
         return Plan(builder, models.label, models.family)
