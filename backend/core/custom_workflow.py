@@ -1,4 +1,4 @@
-"""A workflow of the user's own, and the graphs that are made of it.
+"""The graphs that are made of a workflow of the user's own.
 
 Only what is bound is changed: every node, every word and every number that no binding names stays as the
 user made it. All nodes travel with every graph, unconnected where it does not use them, so that the server
@@ -7,11 +7,10 @@ keeps their models warm.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 
-from backend.core.api_graph import Nodes, Source, changeable, link_at, loose_ends, needed_by, repoint
-from backend.core.jobs import FileRef, Graph
+from backend.core.api_graph import Source, needed_by, repoint
+from backend.core.jobs import FileRef
 from backend.core.workflow_builder import (
     SIZE_STEP_PX,
     DecodeLatents,
@@ -22,86 +21,35 @@ from backend.core.workflow_builder import (
     TextToImage,
     Workflow,
 )
+from backend.core.workflow_draft import Draft
+from backend.core.workflow_places import CustomWorkflow, Place
 
-SAVERS: Mapping[str, str] = {
-    "SaveImage": "images",
-    "PreviewImage": "images",
-    "SaveImageWebsocket": "images",
-    "SaveAnimatedWEBP": "images",
-    "SaveAnimatedPNG": "images",
-    "SaveLatent": "samples",
-}
-"""Stock output nodes that ours stand in for, and the input that brings them what they save."""
+__all__ = ["CustomBuilder", "CustomWorkflow"]
 
-
-@dataclass(frozen=True)
-class Place:
-    """An input of a node."""
-
-    node: str
-    input: str
-
-
-@dataclass(frozen=True)
-class CustomWorkflow:
-    """A workflow and its bindings; everything they name is there.
-
-    Attributes:
-        name: Of its file.
-        graph: As exported.
-        prompt: Where the words go, at least one place.
-        negative: Where the words to keep away from go.
-        seed: Where the seed goes, at least one place.
-        denoise: Where 0..1 goes.
-        width: Where the width in pixels goes.
-        height: Where the height in pixels goes.
-        latent_in: A linked LATENT input, or the file name of a LoadLatent.
-        picture_in: A linked IMAGE input, or the file name of a LoadImage.
-        picture_out: The IMAGE that is shown.
-        latent_out: The LATENT behind that picture.
-        vae: The VAE that decodes it.
-    """
-
-    name: str
-    graph: Graph
-    prompt: tuple[Place, ...]
-    seed: tuple[Place, ...]
-    picture_out: Source
-    negative: tuple[Place, ...] = ()
-    denoise: tuple[Place, ...] = ()
-    width: tuple[Place, ...] = ()
-    height: tuple[Place, ...] = ()
-    latent_in: Place | None = None
-    picture_in: Place | None = None
-    latent_out: Source | None = None
-    vae: Source | None = None
-
-
-def unsaved(graph: Graph, source: Source) -> Source | None:
-    """What a saving node was given, where ``source`` is what it hands on; None if it was given nothing."""
-    for _ in range(len(graph)):
-        saved = SAVERS.get(graph[source.node]["class_type"])
-        if saved is None:
-            return source
-        link = link_at(graph[source.node], saved)
-        if link is None:
-            return None
-        source = link
-    return None
+_TO_A_SIZE = ("ImageScale", "LatentUpscale", "ImageScaleToTotalPixels", "ImageScaleToMaxDimension")
+"""Nodes that scale, but to a size that stands there."""
 
 
 class CustomBuilder:
     """Builds the graphs of one workflow of the user's."""
 
-    def __init__(self, workflow: CustomWorkflow, latent_prefix: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        workflow: CustomWorkflow,
+        latent_prefix: Callable[[], str],
+        size: tuple[int, int] | None = None,
+    ) -> None:
         """Takes a workflow as :func:`~backend.core.workflow_files.load_workflow` gives it.
 
         Args:
             workflow: With its bindings.
             latent_prefix: Gives the ``filename_prefix`` of the next saved latent, e.g. ``dreamloop/kf``.
+            size: Width and height of keyframes in pixels, where they are bound and a request says nothing;
+                None for what the workflow itself says.
         """
         self._workflow = workflow
         self._latent_prefix = latent_prefix
+        self._size = size
 
     @property
     def feeds_pictures(self) -> bool:
@@ -126,12 +74,13 @@ class CustomBuilder:
             ValueError: The workflow lacks a binding that the request needs (the sentence names it), a size is
                 not divisible by 8, or a denoise is outside 0..1.
         """
-        draft = _Draft(self._workflow)
+        draft = Draft(self._workflow.graph)
         draft.fill(self._workflow.prompt, request.prompt)
         draft.fill(self._workflow.negative, request.negative)
+        self._set_size(draft, request)
         match request:
             case TextToImage():
-                self._start_from_words(draft, request)
+                self._start_from_words(draft)
             case ImageToImage():
                 self._start_from_picture(draft, request)
             case DreamStep():
@@ -143,71 +92,116 @@ class CustomBuilder:
         draft.fill(self._workflow.seed, request.seed)
         return self._keyframe(draft)
 
-    def _start_from_words(self, draft: _Draft, request: TextToImage) -> None:
-        for places, size_px in (
-            (self._workflow.width, request.width),
-            (self._workflow.height, request.height),
-        ):
-            if places and (size_px < SIZE_STEP_PX or size_px % SIZE_STEP_PX):
-                raise ValueError(f"a side of {size_px} px is not divisible by {SIZE_STEP_PX}")
-            draft.fill(places, size_px)
+    def _set_size(self, draft: Draft, request: Request) -> None:
+        size = self._size
+        if isinstance(request, TextToImage):
+            size = (request.width, request.height)
+        elif isinstance(request, ImageToImage | DreamStep):
+            size = request.size or size
+        for side_px, places in zip(size or (), (self._workflow.width, self._workflow.height), strict=False):
+            if places and (side_px < SIZE_STEP_PX or side_px % SIZE_STEP_PX):
+                raise ValueError(f"a side of {side_px} px is not divisible by {SIZE_STEP_PX}")
+            draft.fill(places, side_px)
+
+    def _start_from_words(self, draft: Draft) -> None:
         if self._workflow.picture_in is None:  # there is only noise to begin with, and it wants all of it
             draft.fill(self._workflow.denoise, 1.0)
 
-    def _start_from_picture(self, draft: _Draft, request: ImageToImage) -> None:
+    def _start_from_picture(self, draft: Draft, request: ImageToImage) -> None:
         self._set_denoise(draft, request.denoise)
-        if self._workflow.picture_in is not None:
-            draft.feed_file(self._workflow.picture_in, "LoadImage", "image", request.picture)
-            return
-        if self._workflow.latent_in is None:
+        place = self._workflow.picture_in
+        if place is not None:
+            size = request.size or self._size_before(place, self._workflow.picture_out)
+            if size is None:
+                draft.feed_file(place, "LoadImage", "image", request.picture)
+            else:
+                loaded = draft.load("LoadImage", "image", request.picture)
+                draft.feed(place, draft.resize_picture(loaded, size))
+        elif self._workflow.latent_in is not None:
+            draft.feed(self._workflow.latent_in, self._encoded(draft, request.picture, request.size))
+        else:
             raise ValueError(self._missing("a keyframe from a picture", "picture_in (or latent_in)"))
-        draft.feed(self._workflow.latent_in, self._encoded(draft, request.picture))
 
-    def _start_from_latent(self, draft: _Draft, request: DreamStep) -> None:
+    def _start_from_latent(self, draft: Draft, request: DreamStep) -> None:
         self._set_denoise(draft, request.denoise)
-        if self._workflow.latent_in is None:
+        place = self._workflow.latent_in
+        if place is None:
             raise ValueError(self._missing("a keyframe from the latent of the last one", "latent_in"))
-        draft.feed_file(self._workflow.latent_in, "LoadLatent", "latent", request.latent)
+        size = request.size or self._size_before(place, self._workflow.latent_out)
+        if size is None:
+            draft.feed_file(place, "LoadLatent", "latent", request.latent)
+        else:
+            loaded = draft.load("LoadLatent", "latent", request.latent)
+            draft.feed(place, draft.resize_latent(loaded, size))
 
-    def _set_denoise(self, draft: _Draft, denoise: float) -> None:
+    def _size_before(self, place: Place, end: Source | None) -> tuple[int, int] | None:
+        """The size to begin with in a workflow that enlarges: what comes out of it may not go in as it is.
+
+        Raises:
+            ValueError: It enlarges, and nobody says from which size.
+        """
+        if end is None or not self._enlarges(place.node, end.node):
+            return None
+        if size := self._size or self._own_size():
+            return size
+        what = "a second keyframe, since it enlarges its pictures"
+        raise ValueError(self._missing(what, "width and height"))
+
+    def _enlarges(self, start: str, end: str) -> bool:
+        """Whether a node between the two makes its picture, or its latent, larger by a factor."""
+        graph = self._workflow.graph
+        between = needed_by(graph, [end])
+        scalers = [node_id for node_id in between if _scales_by_a_factor(graph[node_id]["class_type"])]
+        return any(start in needed_by(graph, [node_id]) for node_id in scalers)
+
+    def _own_size(self) -> tuple[int, int] | None:
+        """What the workflow says of width and height."""
+        graph = self._workflow.graph
+        places = (self._workflow.width, self._workflow.height)
+        match [graph[place.node]["inputs"][place.input] for bound in places for place in bound[:1]]:
+            case [int(width), int(height)]:
+                return width, height
+        return None
+
+    def _set_denoise(self, draft: Draft, denoise: float) -> None:
         if not 0.0 < denoise <= 1.0:
             raise ValueError(f"denoise {denoise} is outside 0..1 (0 excluded)")
         draft.fill(self._workflow.denoise, denoise)
 
-    def _keyframe(self, draft: _Draft) -> Workflow:
+    def _keyframe(self, draft: Draft) -> Workflow:
         sent = draft.add("SaveImageWebsocket", images=self._workflow.picture_out.link)
         latent = self._workflow.latent_out
         return Workflow(draft.nodes, sent, draft.save(latent, self._latent_prefix()) if latent else None)
 
-    def _decode(self, draft: _Draft, request: DecodeLatents) -> Workflow:
+    def _decode(self, draft: Draft, request: DecodeLatents) -> Workflow:
         """The workflow's own way from its latent to its picture, or a plain decoding if it samples again."""
         latent = self._workflow.latent_out
         if latent is None or self._workflow.vae is None:
             raise ValueError(self.why_no_walks)
         loaded = draft.load("LoadLatent", "latent", request.latents)
         picture = self._workflow.picture_out
-        tail = _Draft(self._workflow, changeable(draft.nodes))
+        tail = draft.copy()
         repoint(tail.nodes, latent, loaded)
         if loaded.node in tail.above(picture.node) and not tail.samples(picture.node):
             draft = tail
         else:
-            picture = Source(
-                draft.add("VAEDecode", samples=loaded.link, vae=self._workflow.vae.link),
-                0,
-            )
+            vae = self._workflow.vae
+            picture = Source(draft.add("VAEDecode", samples=loaded.link, vae=vae.link), 0)
         sent = draft.add("SaveImageWebsocket", images=picture.link)
         draft.leave_out_other_outputs(sent)
         return Workflow(draft.nodes, picture_node=sent, latent_node=None)
 
-    def _encode(self, draft: _Draft, request: EncodePicture) -> Workflow:
+    def _encode(self, draft: Draft, request: EncodePicture) -> Workflow:
         saved = draft.save(self._encoded(draft, request.picture), self._latent_prefix())
         draft.leave_out_other_outputs(saved)
         return Workflow(draft.nodes, picture_node=None, latent_node=saved)
 
-    def _encoded(self, draft: _Draft, picture: FileRef) -> Source:
+    def _encoded(self, draft: Draft, picture: FileRef, size: tuple[int, int] | None = None) -> Source:
         if self._workflow.vae is None:
             raise ValueError(self._missing("the latent of a picture", "vae"))
         pixels = draft.load("LoadImage", "image", picture)
+        if size is not None:
+            pixels = draft.resize_picture(pixels, size)
         return Source(draft.add("VAEEncode", pixels=pixels.link, vae=self._workflow.vae.link), 0)
 
     def _missing(self, what: str, binding: str) -> str:
@@ -215,64 +209,5 @@ class CustomBuilder:
         return f"the workflow {name!r} cannot give {what}: bind {binding} in {name}.yaml"
 
 
-class _Draft:
-    """A graph in the making: the user's nodes without those that save, and ours beside them."""
-
-    def __init__(self, workflow: CustomWorkflow, nodes: Nodes | None = None) -> None:
-        self._original = workflow.graph
-        self.nodes = changeable(workflow.graph) if nodes is None else nodes
-        if nodes is None:
-            self._leave_out_savers()
-
-    def _leave_out_savers(self) -> None:
-        """What saved a picture is ours to send. Newer servers let such nodes hand on what they saved."""
-        for node_id, node in self._original.items():
-            if saved := SAVERS.get(node["class_type"]):
-                del self.nodes[node_id]
-                if source := link_at(node, saved):
-                    repoint(self.nodes, Source(node_id, 0), source)
-
-    def fill(self, places: tuple[Place, ...], value: object) -> None:
-        for place in places:
-            if place.node in self.nodes:
-                self.nodes[place.node]["inputs"][place.input] = value
-
-    def add(self, class_type: str, **inputs: object) -> str:
-        numbers = [int(node_id) for node_id in self._original if node_id.isdecimal() and len(node_id) < 10]
-        number = max(numbers, default=0) + 1
-        while str(number) in self.nodes or str(number) in self._original:
-            number += 1
-        self.nodes[str(number)] = {"class_type": class_type, "inputs": inputs}
-        return str(number)
-
-    def load(self, class_type: str, input_name: str, file: FileRef) -> Source:
-        return Source(self.add(class_type, **{input_name: file.annotated}), 0)
-
-    def save(self, latent: Source, prefix: str) -> str:
-        return self.add("SaveLatent", samples=latent.link, filename_prefix=prefix)
-
-    def feed_file(self, place: Place, class_type: str, input_name: str, file: FileRef) -> None:
-        """The file name into the user's own loader, or a loader of ours to where a link belongs."""
-        if isinstance(self._original[place.node]["inputs"][place.input], str):
-            self.fill((place,), file.annotated)
-        else:
-            self.feed(place, self.load(class_type, input_name, file))
-
-    def feed(self, place: Place, source: Source) -> None:
-        """Something else instead of what stands at ``place``, or instead of what the loader there gives."""
-        if isinstance(self._original[place.node]["inputs"][place.input], str):
-            repoint(self.nodes, Source(place.node, 0), source)
-        else:
-            self.fill((place,), source.link)
-
-    def above(self, node_id: str) -> set[str]:
-        return needed_by(self.nodes, [node_id])
-
-    def samples(self, node_id: str) -> bool:
-        """Whether a sampler has to run for this node."""
-        return any("sampler" in self.nodes[above]["class_type"].lower() for above in self.above(node_id))
-
-    def leave_out_other_outputs(self, ours: str) -> None:
-        """Drops the ends of the user's graph: output nodes of whatever class stand there, and would run."""
-        for node_id in loose_ends(self._original) - self.above(ours):
-            self.nodes.pop(node_id, None)
+def _scales_by_a_factor(class_type: str) -> bool:
+    return "scale" in class_type.lower() and class_type not in _TO_A_SIZE

@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from backend.core.api_graph import Source, source_of
-from backend.core.custom_workflow import Place, unsaved
 from backend.core.jobs import Graph
 from backend.core.workflow_json import names_of, titles
+from backend.core.workflow_places import Place, unsaved
 from backend.errors import Problem
 from backend.utils.nearest import nearest
 from backend.utils.yaml_lines import Located, shorten

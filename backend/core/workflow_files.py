@@ -10,11 +10,11 @@ import unicodedata
 from pathlib import Path
 from typing import Any
 
-from backend.core.custom_workflow import CustomWorkflow
 from backend.core.jobs import Graph
 from backend.core.workflow_bindings import ONE_PLACE, Bindings, read_bindings
 from backend.core.workflow_inference import told_by_sampler, told_decoding, told_picture
 from backend.core.workflow_json import MAX_BYTES, WorkflowJson
+from backend.core.workflow_places import CustomWorkflow
 from backend.errors import ConfigError, Problem
 from backend.utils.file_ops import read_at_most
 from backend.utils.nearest import nearest

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from backend.core.api_graph import Source, link_at, links_of
-from backend.core.custom_workflow import SAVERS, Place, unsaved
 from backend.core.jobs import Graph
+from backend.core.workflow_places import SAVERS, Place, unsaved
 
 SAMPLERS: Mapping[str, str] = {
     "KSampler": "seed",

@@ -263,6 +263,68 @@ def test_what_a_saving_node_hands_on_comes_from_where_it_had_it(tmp_path: Path) 
     assert builder(tmp_path, graph).build(REQUESTS[0]).graph["60"]["inputs"]["anything"] == ["6", 0]
 
 
+# Sizes
+
+
+SMALL = (64, 96)
+GROWING = (
+    "prompt: {node: Words, input: text}\nseed: {node: '5', input: seed}\n"
+    "latent_in: {node: '5', input: latent_image}\ndenoise: {node: '5', input: denoise}\n"
+)
+SIZED = "width: {node: '4', input: width}\nheight: {node: '4', input: height}\n"
+
+
+def test_a_latent_is_resized_where_the_request_says_so(tmp_path: Path) -> None:
+    workflow = builder(tmp_path).build(DreamStep(LATENT, WORDS, "", 1, 0.5, size=SMALL))
+    kind, scaler = link(workflow, "5", "latent_image")
+    assert (kind, scaler["width"], scaler["height"], scaler["upscale_method"]) == (
+        "LatentUpscale",
+        64,
+        96,
+        "bislerp",
+    )
+    assert workflow.graph[scaler["samples"][0]]["inputs"] == {"latent": LATENT.annotated}
+    assert graph_problems(workflow.graph, catalog("0.3.64")) == ()
+
+
+def test_a_picture_is_cut_and_scaled_where_the_request_says_so(tmp_path: Path) -> None:
+    workflow = builder(tmp_path).build(ImageToImage(PICTURE, WORDS, "", 1, 0.5, size=SMALL))
+    scaler = inputs_of(workflow, "ImageScale")
+    assert (scaler["width"], scaler["height"], scaler["crop"]) == (64, 96, "center")
+    assert graph_problems(workflow.graph, catalog("0.33.0")) == ()
+
+
+def test_a_resized_latent_goes_past_a_loader_of_theirs(tmp_path: Path) -> None:
+    graph = {**PLAIN, "4": node("LoadLatent", latent="first.latent")}
+    made = builder(tmp_path, graph, "latent_in: {node: LoadLatent, input: latent}")
+    workflow = made.build(DreamStep(LATENT, WORDS, "", 1, 0.5, size=SMALL))
+    assert link(workflow, "5", "latent_image")[0] == "LatentUpscale"
+    assert workflow.graph["4"]["inputs"] == {"latent": "first.latent"}
+
+
+def test_a_workflow_that_enlarges_begins_each_step_at_its_own_size(tmp_path: Path) -> None:
+    for size, wanted in ((None, (512, 512)), (SMALL, SMALL)):
+        workflow = loaded(tmp_path, TWO_SAMPLERS, GROWING + SIZED)
+        scaler = link(
+            CustomBuilder(workflow, lambda: "dream/kf", size).build(REQUESTS[2]), "5", "latent_image"
+        )[1]
+        assert (scaler["width"], scaler["height"]) == wanted
+
+
+def test_a_workflow_that_enlarges_from_an_unknown_size_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="it enlarges its pictures: bind width and height"):
+        builder(tmp_path, TWO_SAMPLERS, GROWING).build(REQUESTS[2])
+
+
+@ALL
+def test_the_size_of_keyframes_stands_in_every_graph_so_that_what_depends_on_it_stays_warm(
+    tmp_path: Path, request_: Request
+) -> None:
+    made = CustomBuilder(loaded(tmp_path, PLAIN), lambda: "dream/kf", (64, 128))
+    latent = made.build(request_).graph["4"]["inputs"]
+    assert (latent["width"], latent["height"]) == (64, 128)
+
+
 # What cannot be had
 
 

@@ -11,9 +11,9 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from backend.core.api_graph import Source
-from backend.core.custom_workflow import Place
 from backend.core.workflow_files import load_workflow
 from backend.core.workflow_json import MAX_BYTES
+from backend.core.workflow_places import Place
 from backend.errors import ConfigError, Problem
 from backend.utils.theme_files import read_theme
 from tests.core.workflows import (

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from backend.core.custom_workflow import CustomWorkflow
 from backend.core.workflow_files import load_workflow
+from backend.core.workflow_places import CustomWorkflow
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "prompts" / "workflows"
 PLAIN: dict[str, Any] = json.loads((EXAMPLES / "example.json").read_text())
