@@ -110,7 +110,19 @@ class Housekeeping:
             if _holds(root, latent, data):
                 log.info("spent latents are deleted from %s", root)
                 self._output = root
+                self._sweep(root, latent)
                 return
+
+    def _sweep(self, output: Path, first: FileRef) -> None:
+        """Delete what earlier runs of ours left when they were killed: whatever is older than our first."""
+        mine = output / "dreamloop" / self._instance
+        try:
+            begun = (output / first.subfolder / first.filename).stat().st_mtime
+            left = [path for path in mine.glob("*/*.latent") if path.stat().st_mtime < begun]
+            for path in left:
+                self._delete(output, FileRef(path.name, path.parent.relative_to(output).as_posix()))
+        except OSError as error:
+            log.debug("latents of an earlier run stay: %s", error)
 
     def retire(self, latent: FileRef) -> None:
         """Free the space of a latent that is not needed any more; failing to costs only that space."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -92,6 +93,23 @@ def test_the_folder_of_an_hour_that_is_over_goes_with_its_last_latent(tmp_path: 
     house.retire(latent)
     assert not (tmp_path / latent.subfolder).exists()
     assert (tmp_path / "dreamloop" / "me").is_dir()
+
+
+def test_what_a_killed_run_left_behind_goes_once_the_folder_is_found(tmp_path: Path) -> None:
+    output = tmp_path / "output"
+    old = output / "dreamloop" / "me" / "2026112003" / "keyframe_00007_.latent"
+    other = output / "dreamloop" / "somebody" / "2026112003" / "keyframe_00001_.latent"
+    picture = output / "dreamloop" / "me" / "2026112003" / "keyframe.png"
+    for path in (old, other, picture):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"left")
+        os.utime(path, (1.0, 1.0))
+    latent = saved(output)
+    keeping(Server(folders={"checkpoints": (output / "checkpoints",)})).fetched(latent, b"a latent")
+    assert not old.exists()
+    assert other.exists()
+    assert picture.exists()
+    assert (output / latent.subfolder / latent.filename).exists()
 
 
 def test_a_file_of_the_same_name_with_another_content_is_not_ours(tmp_path: Path) -> None:
