@@ -44,7 +44,7 @@ class _Child(Protocol):
 
     def ensure_running(self, wait_s: float = 0.0) -> str: ...
 
-    def restart(self) -> object: ...
+    def restart(self) -> bool: ...
 
 
 class _Ours(OwnProcess):
@@ -58,8 +58,7 @@ class _Ours(OwnProcess):
         return self._child.ensure_running(self._wait_s)
 
     def restart(self) -> bool:
-        self._child.restart()
-        return True
+        return self._child.restart()
 
 
 def open_engine(settings: Settings, stack: ExitStack) -> tuple[Engine, str]:
