@@ -81,6 +81,7 @@ def test_a_name_that_tells_nothing_gives_the_default_asked_for(name: str) -> Non
         ("mystery-turbo.safetensors", "stable-diffusion-xl-v1-base", "", known.SDXL_TURBO),
         ("mystery.safetensors", "stable-diffusion-3-medium", "", known.SD3),
         ("mystery.safetensors", "stable-diffusion-3.5-large", "", known.SD35),
+        ("mystery.safetensors", "stable-diffusion-v3-medium", "", known.SD3),
         ("mystery.safetensors", "Flux-1-dev", "", known.FLUX),
         ("mystery.safetensors", "flux-1-schnell", "", known.FLUX_SCHNELL),
         ("mystery.safetensors", "flux-2-dev", "", known.FLUX2),
