@@ -106,7 +106,7 @@ class DreamController:
         self._bad_in_a_row = 0
         self._refused_in_a_row = 0
         self._connected = False
-        self._facts: EngineFacts | None = None
+        self._told = ""
         self._pending: KeyframeJob | None = None
         self._previous: Keyframe | None = None
         self._paused = False
@@ -267,11 +267,10 @@ class DreamController:
             self._lose(error, now)
             self._stay_away()
             return False
-        if facts != self._facts:
-            log.info(
-                "dreaming on %s %s at %s with %s", facts.kind, facts.version, facts.url, facts.checkpoint
-            )
-        self._facts = facts
+        told = f"dreaming on {facts.kind} {facts.version} at {facts.url} with {facts.checkpoint}"
+        if told != self._told:
+            log.info("%s", told)
+        self._told = told
         self._connected = True
         self._gaps.engine_begins()
         self._playback.engine_away = self._is_away

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from typing import Protocol
 
 from backend.core.breaker import Breaker, BreakerState
@@ -44,7 +45,9 @@ class EngineCare:
         self.batches = Ladder(_BATCHES)
         self.sick: str | None = None
         self._engine = engine
-        self._in_a_row: dict[FailureKind, int] = {}
+        # Apart, since pictures are still decoded by a device that fails in sampling, and by one that is slow.
+        self._keyframes_in_a_row: Counter[FailureKind] = Counter()
+        self._walks_in_a_row: Counter[FailureKind] = Counter()
         self._memory_in_a_row = 0
         self._restarts_in_a_row = 0
         self._restarted = False
@@ -54,42 +57,29 @@ class EngineCare:
         """Whether more may be asked of the engine than one keyframe at a time, to see how it is."""
         return self.sick is None and self.breaker.closed
 
-    def job_worked(self) -> None:
-        """A job ended well: the engine is in order."""
-        self._in_a_row.clear()
-        self._restarts_in_a_row = 0
-        self.sick = None
+    def keyframe_worked(self) -> None:
+        """A keyframe came: the engine is in order."""
+        self._forget()
+        self._memory_in_a_row = self._restarts_in_a_row = 0
         self.breaker.close()
 
-    def keyframe_worked(self) -> None:
-        """... and it was a keyframe, so that it has the memory for one."""
-        self._memory_in_a_row = 0
-        self.job_worked()
-
-    def job_failed(self, error: JobFailed, now: float) -> None:
-        """A job of any sort failed."""
-        on_trial = self.breaker.state is BreakerState.HALF_OPEN
-        if on_trial:
-            self.breaker.open(now)
-        if error.kind == FailureKind.OUT_OF_MEMORY.value:
-            self.sizes.hold(now)
-            self.batches.hold(now)
-            self._engine.free_memory()
-        for kind in (FailureKind.DEVICE, FailureKind.DEADLINE):
-            if error.kind == kind.value:
-                self._in_a_row[kind] = self._in_a_row.get(kind, 0) + 1
-                if on_trial or self._in_a_row[kind] >= _SICK_AFTER:
-                    self._fell_sick(kind, error, now)
+    def walk_worked(self) -> None:
+        """In-betweens came, which is no proof that keyframes would."""
+        self._walks_in_a_row.clear()
 
     def keyframe_failed(self, error: JobFailed, now: float) -> None:
-        """... and it was a keyframe: the second without memory is followed by a smaller one."""
-        self.job_failed(error, now)
+        """A keyframe failed; the second without memory is followed by a smaller one."""
+        self._failed(error, self._keyframes_in_a_row, now)
         if error.kind == FailureKind.OUT_OF_MEMORY.value:
             self._memory_in_a_row += 1
             if self._memory_in_a_row > 1 and self.sizes.down(now):
                 log.warning(
                     "keyframes have %.0f %% of their sides now: the engine ran out of memory", self._percent
                 )
+
+    def walk_failed(self, error: JobFailed, now: float) -> None:
+        """In-betweens failed."""
+        self._failed(error, self._walks_in_a_row, now)
 
     def recover(self, now: float) -> None:
         """Ask for more again where there was no want of memory for a while."""
@@ -99,8 +89,7 @@ class EngineCare:
 
     def server_gone(self) -> None:
         """Whoever answers next is another process: of its owner's making, or one more of ours."""
-        self._in_a_row.clear()
-        self.sick = None
+        self._forget()
         if self._restarts_in_a_row == 0:
             self.breaker.close()
 
@@ -113,10 +102,30 @@ class EngineCare:
     def _percent(self) -> float:
         return 100.0 * self.sizes.share
 
+    def _forget(self) -> None:
+        self._keyframes_in_a_row.clear()
+        self._walks_in_a_row.clear()
+        self.sick = None
+
+    def _failed(self, error: JobFailed, in_a_row: Counter[FailureKind], now: float) -> None:
+        on_trial = self.breaker.state is BreakerState.HALF_OPEN
+        if on_trial:
+            self.breaker.open(now)
+        if error.kind == FailureKind.OUT_OF_MEMORY.value:
+            self.sizes.hold(now)
+            self.batches.hold(now)
+            self._engine.free_memory()
+        for kind in (FailureKind.DEVICE, FailureKind.DEADLINE):
+            if error.kind == kind.value:
+                in_a_row[kind] += 1
+                times = self._keyframes_in_a_row[kind] + self._walks_in_a_row[kind]
+                if on_trial or times >= _SICK_AFTER:
+                    self._fell_sick(kind, error, now)
+
     def _fell_sick(self, kind: FailureKind, error: JobFailed, now: float) -> None:
         ours = self._engine.restart()
         if ours:
-            self._in_a_row.clear()
+            self._forget()
             self._restarts_in_a_row += 1
             self._restarted = True
         # A restart in vain need not be repeated at once.

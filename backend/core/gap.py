@@ -83,6 +83,7 @@ class GapFiller:
         self._buffer = buffer
         self._pace = pace
         self._frame_s = 1.0 / fps
+        self._steps = max(1, round(gap_s * fps))
         self._max_pixels = max_pixels
         self._job_timeout_s = job_timeout_s
         self._clock = clock
@@ -110,7 +111,7 @@ class GapFiller:
             LatentRejected: If the keyframe's latent is no good; nothing of it is shown then.
         """
         walks = self._generator.mode.walks
-        steps = max(1, round(self.gap_s / self._frame_s)) if walks and previous is not None else 1
+        steps = self._steps if walks and previous is not None else 1
         # Without a walk the keyframe itself stands for the whole gap; the first of a walk only begins it.
         frame_s = self._frame_s if walks and previous is None else self.gap_s / steps
         legs = self._plan(previous, keyframe, steps)
@@ -186,14 +187,14 @@ class GapFiller:
             self.failed_jobs += 1
             self._fail(part, error)
             return
-        self._care.job_worked()
+        self._care.walk_worked()
         self._parts.remove(part)
         self._intake.append(_Intake(part, deque(pictures)))
 
     def _fail(self, part: _Part, error: EngineError) -> None:
         """Send a leg once more, then in smaller ones if that may help, then do without it."""
         if isinstance(error, JobFailed):
-            self._care.job_failed(error, self._clock())
+            self._care.walk_failed(error, self._clock())
         if part.retried and not self._ask_for_less(part, error):
             self._give_up(part, error)
             return
@@ -214,7 +215,8 @@ class GapFiller:
         return len(part.leg) > 1
 
     def _frames_per_job(self, leg: Leg) -> int:
-        return max(1, int(self._hybrid.frames_per_job(leg.end) * self._care.batches.share))
+        most = min(self._hybrid.frames_per_job(leg.end), self._steps)
+        return max(1, int(most * self._care.batches.share))
 
     def _fitted(self, part: _Part) -> _Part:
         """The part itself, or the first of the two that it becomes where it asks for too much at once."""

@@ -48,4 +48,4 @@ class Silence:
     @property
     def stop_s(self) -> float:
         """Seconds that a job may take to stop once it was told to."""
-        return float(self._patience.stop_s * 2**self._doublings)
+        return float(self._patience.stop_s * 2 ** max(0, self._doublings - 1))

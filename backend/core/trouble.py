@@ -86,6 +86,8 @@ class Trouble:
         )
         if isinstance(error, EngineUnreachable) and error.own:
             wish = "it is started again by itself"
+        if isinstance(error, PictureRejected) and error.reason == "broken":
+            wish = "trying another seed"
         if isinstance(error, JobFailed):
             wish = _JOB_WISHES.get(error.kind, wish)
         self._reason = Reason(code=code, sentence=f"{error}; {wish}")

@@ -12,6 +12,7 @@ from typing import Any
 
 from backend.engine import node_work as work
 from backend.engine.dialect import Dialect
+from backend.engine.latent_nodes import latent_nodes
 from backend.engine.model_nodes import model_nodes
 from backend.engine.node_type import Input, JsonObject, NodeType, Output, Workspace, link, tip
 from backend.engine.prompt_nodes import prompt_nodes
@@ -28,6 +29,7 @@ def stock_nodes(dialect: Dialect) -> dict[str, NodeType]:
         *model_nodes(dialect),
         *prompt_nodes(),
         *tiled_nodes(dialect),
+        *latent_nodes(),
         _load_latent(),
         _load_image(),
         _empty_latent(),

@@ -5,6 +5,7 @@ import threading
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -79,18 +80,24 @@ class Dream:
 
 
 def dream(
-    folder: Path, mode: str = "hybrid", buffer_s: float = 3.0, frames_per_job: int | None = None
+    folder: Path,
+    mode: str = "hybrid",
+    buffer_s: float = 3.0,
+    frames_per_job: int | None = None,
+    size: tuple[int, int] = (64, 40),
+    engine: Any = None,
+    clock: Clock | None = None,
 ) -> Dream:
     themes = folder / "prompts"
     themes.mkdir()
     for name in ("sea", "sky"):
         (themes / f"{name}.yaml").write_text(THEME.format(name=name))
-    clock, rng, wake = Clock(), random.Random(1), threading.Event()
-    engine, buffer, pace = MemoryEngine(), FrameBuffer(10_000_000), Pace()
-    shelf = FrameShelf(folder / "output", keep_s=60, budget_bytes=10_000_000, max_pixels=10_000, clock=clock)
+    clock, rng, wake = clock or Clock(), random.Random(1), threading.Event()
+    engine, buffer, pace = engine or MemoryEngine(), FrameBuffer(10_000_000), Pace()
+    shelf = FrameShelf(folder / "output", keep_s=60, budget_bytes=10_000_000, max_pixels=100_000, clock=clock)
     shelf.open()
     playback = Playback(buffer, shelf, pace, fps=FPS, clock=clock)
-    generator = DreamGenerator(engine, mode=mode, denoise=0.45, size=(64, 40), max_pixels=10_000, rng=rng)
+    generator = DreamGenerator(engine, mode=mode, denoise=0.45, size=size, max_pixels=100_000, rng=rng)
     gaps = GapFiller(
         generator,
         HybridGenerator(LatentEncoder(engine), frames_per_job),
@@ -98,7 +105,7 @@ def dream(
         pace,
         fps=FPS,
         gap_s=GAP_S,
-        max_pixels=10_000,
+        max_pixels=100_000,
         job_timeout_s=300.0,
         clock=clock,
         wake=wake.set,

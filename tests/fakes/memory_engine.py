@@ -57,6 +57,7 @@ class MemoryEngine:
     freed: int = 0
     ours: bool = False
     restarts: int = 0
+    latent_size: tuple[int, int] = (5, 8)
 
     def connect(self) -> EngineFacts:
         self.connects += 1
@@ -138,7 +139,9 @@ class MemoryEngine:
         return job
 
     def _latent(self, seed: int) -> bytes:
-        return write_latents(torch.randn(1, 4, 5, 8, generator=torch.Generator().manual_seed(seed)))
+        return write_latents(
+            torch.randn(1, 4, *self.latent_size, generator=torch.Generator().manual_seed(seed))
+        )
 
 
 def is_fresh(sent: SentJob) -> bool:
