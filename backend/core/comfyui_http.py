@@ -22,11 +22,11 @@ import requests
 from urllib3.exceptions import HTTPError
 
 from backend.core.bounded_http import Deadline, bounded_session
-from backend.core.http_troubles import AnswerLost, gateway_trouble, no_json, refusal, trouble_of
+from backend.core.http_troubles import AnswerCut, AnswerLost, gateway_trouble, no_json, refusal, trouble_of
 from backend.errors import EngineAnswerError
 from backend.utils.http_headers import Veil, header_problem
 
-__all__ = ["Answer", "AnswerLost", "ComfyHttp", "HttpLimits"]
+__all__ = ["Answer", "AnswerCut", "AnswerLost", "ComfyHttp", "HttpLimits"]
 
 _CHUNK_BYTES = 64 * 1024
 
@@ -123,8 +123,11 @@ class ComfyHttp:
         *,
         large: bool = False,
         within_s: float | None = None,
+        once: bool = False,
     ) -> Answer:
         """GET; ``large`` allows more bytes and more time, ``within_s`` sets another time.
+
+        A connection that breaks is tried once more, unless it is to be ``once``.
 
         Raises:
             EngineUnreachable: No answer within the deadline.
@@ -133,7 +136,7 @@ class ComfyHttp:
         try:
             return self._call("GET", url, large=large, within_s=within_s, params=params)
         except AnswerLost as error:
-            if not error.again:
+            if once or not error.again:
                 raise
             # Most likely a kept connection that the server had just closed; reading twice does no harm.
             return self._call("GET", url, large=large, within_s=within_s, params=params)
@@ -171,13 +174,15 @@ class ComfyHttp:
         total_s = within_s or (limits.transfer_s if large else limits.answer_s)
         session, deadline = self._session()
         deadline.start(total_s)
+        begun = False
         request |= {"timeout": (min(limits.connect_s, total_s), total_s), "stream": True}
         try:
             with session.request(method, url, allow_redirects=False, **request) as response:
+                begun = True
                 cap = limits.max_file_bytes if large else limits.max_json_bytes
                 answer = self._answer(url, response, _read(response, url, cap))
         except (requests.RequestException, HTTPError, OSError) as error:
-            raise trouble_of(url, error) from error
+            raise trouble_of(url, error, begun=begun) from error
         trouble = gateway_trouble(url, answer.status)
         if trouble is not None:
             raise trouble

@@ -19,7 +19,7 @@ from backend.core.comfyui_answers import (
     rejection,
     system_stats,
 )
-from backend.core.comfyui_http import Answer, ComfyHttp
+from backend.core.comfyui_http import Answer, AnswerCut, AnswerLost, ComfyHttp
 from backend.core.comfyui_messages import image_format
 from backend.core.jobs import FileRef, Picture
 from backend.errors import EngineAnswerError, EngineUnreachable
@@ -150,18 +150,27 @@ class ComfyServer:
             stored["name"], str(stored.get("subfolder") or ""), str(stored.get("type") or ref.type)
         )
 
-    def download(self, ref: FileRef) -> bytes:
-        """The bytes of a file."""
+    def download(self, ref: FileRef, *, once: bool = False) -> bytes:
+        """The bytes of a file; tried once more if the connection breaks, unless it is to be ``once``."""
         params = {"filename": ref.filename, "type": ref.type, "subfolder": ref.subfolder}
-        return self._get("/view", params, large=True).require_ok().body
+        return self._get("/view", params, large=True, once=once).require_ok().body
 
     def picture(self, ref: FileRef, node_id: str) -> Picture:
         """A picture file, fetched again if it comes cut off."""
+        broke: AnswerLost | None = None
         for _ in range(_DOWNLOADS):
-            data = self.download(ref)
+            try:
+                data = self.download(ref, once=True)
+            except AnswerLost as error:
+                if not error.again:
+                    raise
+                broke = error
+                continue
             kind = image_format(data)
             if kind is not None and _is_whole(data, kind):
                 return Picture(data, kind, node_id)
+        if broke is not None and not isinstance(broke, AnswerCut):
+            raise broke
         raise EngineAnswerError(self.url, f"{ref.annotated} is not a whole picture")
 
     def _if_told(self, path: str, params: Mapping[str, str] | None = None) -> object:
@@ -188,9 +197,10 @@ class ComfyServer:
         *,
         large: bool = False,
         within_s: float | None = None,
+        once: bool = False,
     ) -> Answer:
         url = self.url + path
-        return self._call(lambda: self._http.get(url, params, large=large, within_s=within_s))
+        return self._call(lambda: self._http.get(url, params, large=large, within_s=within_s, once=once))
 
     def _small_post(self, path: str, body: object, within_s: float | None = None) -> None:
         url = self.url + path
@@ -199,8 +209,8 @@ class ComfyServer:
     def _call(self, call: Callable[[], Answer]) -> Answer:
         try:
             answer = call()
-        except EngineUnreachable:
-            self._report(False)
+        except EngineUnreachable as error:
+            self._report(isinstance(error, AnswerCut))
             raise
         self._report(True)
         return answer

@@ -31,8 +31,15 @@ class AnswerLost(EngineUnreachable):
         super().__init__(url, cause)
 
 
-def trouble_of(url: str, error: Exception) -> EngineError:
-    """What ``requests`` raised, as ours."""
+class AnswerCut(AnswerLost):
+    """The server is there, but its answer broke off in the middle."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url, "the answer was cut off", again=True)
+
+
+def trouble_of(url: str, error: Exception, *, begun: bool = False) -> EngineError:
+    """What ``requests`` raised, as ours; ``begun`` says that the answer's head had come."""
     chain = list(_chain(error))
     for one in chain:
         known = _known(url, one)
@@ -42,6 +49,8 @@ def trouble_of(url: str, error: Exception) -> EngineError:
         return EngineUnreachable(url, "nobody listens there")
     if any(isinstance(one, requests.Timeout | ReadTimeoutError | TimeoutError) for one in chain):
         return AnswerLost(url, "no answer in time")
+    if begun:
+        return AnswerCut(url)
     return AnswerLost(url, f"the connection broke ({type(error).__name__})", again=True)
 
 

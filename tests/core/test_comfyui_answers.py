@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -133,3 +135,40 @@ def test_a_missing_node_class_is_named(name: str, kind: str) -> None:
 )
 def test_a_refusal_that_makes_no_sense_is_still_a_refusal(body: object) -> None:
     assert rejection(body).kind in {"node_errors", "error"}
+
+
+WRONG = [None, True, 3, -1.5, "text", "", [], [None], {}, {"x": None}, 10**400, [[]], [[3]]]
+
+
+def spoilt(body: Any) -> Iterator[Any]:
+    """The body with each of its parts replaced by each of the wrong ones."""
+    yield from WRONG
+    keys = list(body) if isinstance(body, dict) else range(len(body)) if isinstance(body, list) else ()
+    for key in keys:
+        for part in spoilt(body[key]):
+            copy = body.copy()
+            copy[key] = part
+            yield copy
+
+
+@pytest.mark.parametrize("name", ["history_img2img_previewimage", "history_execution_interrupted"])
+def test_f16_a_history_with_any_part_of_a_wrong_type_is_read_or_refused(name: str) -> None:
+    body = recorded(name)
+    (prompt_id,) = body
+    body[prompt_id]["prompt"] = []  # the graph is not looked at
+    for wrong in spoilt(body):
+        with contextlib.suppress(ValueError):
+            history_entry(wrong, prompt_id)
+
+
+def test_f16_so_are_a_queue_the_stats_and_a_refusal() -> None:
+    row = [7, "id", {}, {}, []]
+    parsers = (
+        (queue_state, {"queue_running": [row], "queue_pending": [row, row]}),
+        (system_stats, recorded("system_stats")["json"]),
+        (rejection, recorded("error_missing_input")["response"]["json"]),
+    )
+    for parse, body in parsers:
+        for wrong in spoilt(body):
+            with contextlib.suppress(ValueError):
+                parse(wrong)

@@ -399,6 +399,14 @@ class TestFaults:
         assert fake_comfy.executed()[1:] == [end.prompt_id]
         client.close()
 
+    def test_f06_a_proxy_that_gives_up_on_a_post_has_it_looked_for_and_made_again(
+        self, client: ComfyUIClient, fake_comfy: FakeComfy
+    ) -> None:
+        finished(submit(client))
+        fake_comfy.fault("POST", "/prompt", status=504, times=1)
+        finished(submit(client))
+        assert len(fake_comfy.executed()) == 2
+
     def test_f08_a_picture_cut_off_is_fetched_again(
         self, client: ComfyUIClient, fake_comfy: FakeComfy
     ) -> None:
@@ -406,6 +414,16 @@ class TestFaults:
         fault = fake_comfy.fault("GET", "/view", truncate=0.5, times=1)
         assert finished(submit(client)).pictures[0].data.endswith(b"IEND\xaeB`\x82")
         assert fault.hits == 1
+
+    @pytest.mark.parametrize("part", [0.0, 0.5])
+    def test_f08_a_picture_that_is_cut_off_every_time_fails_the_job_and_not_the_server(
+        self, client: ComfyUIClient, fake_comfy: FakeComfy, part: float
+    ) -> None:
+        fake_comfy.mute()
+        fault = fake_comfy.fault("GET", "/view", truncate=part)
+        assert failed(submit(client)).kind is FailureKind.NO_PICTURES
+        assert fault.hits % 3 == 0, "each picture was fetched three times"
+        assert client.connection.reachable
 
     def test_f13_the_jobs_of_others_are_waited_for_and_never_touched(
         self, client: ComfyUIClient, fake_comfy: FakeComfy
@@ -442,6 +460,25 @@ class TestFaults:
         for call in (lambda: client.history("id"), client.queue, client.system_stats):
             with pytest.raises(EngineAnswerError):
                 call()
+
+    @pytest.mark.parametrize("body", ["[]", "null", '"x"', "3", "NaN", "{", '{"name": NaN}', '{"name": 3}'])
+    def test_f16_what_is_said_to_a_post_and_an_upload_may_be_nonsense_too(
+        self, client: ComfyUIClient, fake_comfy: FakeComfy, body: str
+    ) -> None:
+        fake_comfy.fault("POST", "/upload/image", body=body)
+        with pytest.raises(EngineAnswerError):
+            client.upload(b"x", "a.latent")
+        if not body.startswith('{"'):
+            fake_comfy.fault("POST", "/prompt", body=body)
+            with pytest.raises(EngineAnswerError):
+                submit(client)
+
+    def test_f16_halves_of_characters_become_whole_ones(
+        self, client: ComfyUIClient, fake_comfy: FakeComfy
+    ) -> None:
+        body = r'["a\ud83d\ude00.safetensors", "b\uD800", "\\ud800"]'
+        fake_comfy.fault("GET", "/models/loras", body=body)
+        assert client.models("loras") == ("a\U0001f600.safetensors", "b?", r"\ud800")
 
     @pytest.mark.parametrize("number", ["1e400", "1" + 400 * "0", "NaN"])
     def test_f16_numbers_beyond_all_bounds_are_passed_over(
