@@ -113,7 +113,8 @@ def memory_bytes() -> tuple[int, int]:
 
 def _torch_version() -> str | None:
     """The version of torch if it is loaded: asking after it must not load it."""
-    torch: Any = sys.modules.get("torch")
-    if torch is not None:
-        return str(torch.__version__)
+    # Another thread may be loading it right now: then it is there, but has no version yet.
+    version = getattr(sys.modules.get("torch"), "__version__", None)
+    if version is not None:
+        return str(version)
     return None if importlib.util.find_spec("torch") is None else "not loaded"
