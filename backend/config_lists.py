@@ -16,15 +16,11 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, ValidationInfo
 
+from backend.utils.http_headers import is_sendable, is_settable
 from backend.utils.yaml_lines import Located, load, shorten
 
 _MAX_WORDS = 64
 _MAX_WORD_CHARS = 4096
-_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}")
-_HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]{0,4096}")
-_OWN_HEADERS = frozenset(
-    {"host", "content-length", "content-type", "connection", "upgrade", "transfer-encoding"}
-)
 
 
 @dataclass(frozen=True)
@@ -158,9 +154,9 @@ def read_headers(value: object) -> object:
     if tree is None:
         raise ValueError("headers like {Authorization: Bearer abc}")
     for name, node in tree.items():
-        if not _HEADER_NAME.fullmatch(name) or name.lower() in _OWN_HEADERS:
+        if not is_settable(name):
             raise ValueError(f"a header that may be set; {shorten(name)!r} may not")
-        if node.mapping is not None or node.sequence is not None or not _HEADER_VALUE.fullmatch(node.written):
+        if node.mapping is not None or node.sequence is not None or not is_sendable(node.written):
             raise ValueError(f"one line of text as the value of {name}")
     return HeaderSet(tuple((name, node.written) for name, node in tree.items()))
 

@@ -24,7 +24,7 @@ from urllib3.exceptions import HTTPError
 from backend.core.bounded_http import Deadline, bounded_session
 from backend.core.http_troubles import AnswerCut, AnswerLost, gateway_trouble, no_json, refusal, trouble_of
 from backend.errors import EngineAnswerError
-from backend.utils.http_headers import Veil, header_problem
+from backend.utils.http_headers import Veil, is_sendable, is_settable
 
 __all__ = ["Answer", "AnswerCut", "AnswerLost", "ComfyHttp", "HttpLimits"]
 
@@ -109,8 +109,8 @@ class ComfyHttp:
         self._limits = limits
         self._headers = dict(headers or {})
         for name, value in self._headers.items():
-            if problem := header_problem(name, value):
-                raise ValueError(f"header {name[:100]!r}: {problem}")
+            if not (is_settable(name) and is_sendable(value)):
+                raise ValueError(f"the header {name[:100]!r} cannot be set, or not to this value")
         self._veil = Veil(self._headers)
         self._clock = clock
         self._local = threading.local()

@@ -69,10 +69,11 @@ class _CappedBuffer(frame_buffer):
 
     def recv_length(self) -> None:
         super().recv_length()
-        opcode = self.header[4] if self.header else None
+        opcode = self.header[4] if self.header else websocket.ABNF.OPCODE_CONT
         if opcode in (websocket.ABNF.OPCODE_TEXT, websocket.ABNF.OPCODE_BINARY):
             self._message_bytes = 0
-        self._message_bytes += self.length or 0
+        if opcode < websocket.ABNF.OPCODE_CLOSE:  # the others are signs of life and have 125 bytes at most
+            self._message_bytes += self.length or 0
         if self._message_bytes > self._max_bytes:
             raise websocket.WebSocketPayloadException(f"a message of {self._message_bytes} bytes or more")
 

@@ -26,15 +26,15 @@ _LEAST_SECRET_CHARS = 6
 """Shorter values are too common to be looked for in texts."""
 
 
-def header_problem(name: str, value: str) -> str | None:
-    """Why a header cannot be sent along; None if it can. Says nothing of its value."""
-    if not _NAME.fullmatch(name):
-        return "not the name of a header"
-    if name.lower() in _OURS or name.lower().startswith("sec-websocket-"):
-        return "a header that belongs to the message itself and cannot be set"
-    if not _VALUE.fullmatch(value):
-        return "a value that is empty, too long, or has other characters than visible ASCII and spaces"
-    return None
+def is_settable(name: str) -> bool:
+    """Whether it is the name of a header, and not of one that belongs to the message itself."""
+    lower = name.lower()
+    return bool(_NAME.fullmatch(name)) and lower not in _OURS and not lower.startswith("sec-websocket-")
+
+
+def is_sendable(value: str) -> bool:
+    """Whether a header's value can travel: visible ASCII, spaces inside."""
+    return bool(_VALUE.fullmatch(value))
 
 
 class Veil:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from backend.utils.http_headers import Veil, header_problem
+from backend.utils.http_headers import Veil, is_sendable, is_settable
 
 
 @pytest.mark.parametrize(
@@ -15,23 +15,22 @@ from backend.utils.http_headers import Veil, header_problem
     ],
 )
 def test_what_proxies_ask_for_can_be_sent(name: str, value: str) -> None:
-    assert header_problem(name, value) is None
+    assert is_settable(name)
+    assert is_sendable(value)
 
 
 @pytest.mark.parametrize(
     "name", ["", "A B", "A:", "A\n", "Ä", "x" * 101, "host", "Content-Length", "SEC-WEBSOCKET-Version"]
 )
-def test_a_name_that_is_none_or_not_the_users_is_a_problem(name: str) -> None:
-    assert header_problem(name, "value") is not None
+def test_a_name_that_is_none_or_not_the_users_cannot_be_set(name: str) -> None:
+    assert not is_settable(name)
 
 
 @pytest.mark.parametrize(
     "value", ["", " s3c", "s3c ", "s3c\n", "s3c\r\nX: y", "s3c\0", "s3cü", "s3c\ud800", "s3c" * 3000]
 )
-def test_a_value_that_cannot_travel_is_a_problem_that_does_not_repeat_it(value: str) -> None:
-    problem = header_problem("X-A", value)
-    assert problem is not None
-    assert "s3c" not in problem
+def test_a_value_that_cannot_travel_is_told_apart(value: str) -> None:
+    assert not is_sendable(value)
 
 
 def test_the_veil_hides_values_and_their_words_but_not_common_ones() -> None:
