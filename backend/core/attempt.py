@@ -122,15 +122,16 @@ class Attempt:
 
     def hear(self, event: Event, now: float) -> float | None:
         """Takes in an event that names this prompt; the seconds of the step that it ended, if it did."""
-        self.heard_at = now
+        # Whatever names a prompt tells that the server works on it, should the first word of it be lost.
+        self.heard_at, self.started = now, True
+        self.steps = self.steps or Steps(now)
         match event:
             case ExecutionStart():
-                self.started, self._started_ms = True, event.timestamp_ms
-                self.steps = self.steps or Steps(now)
+                self._started_ms = event.timestamp_ms
             case Executing(node=None):
                 self.over = True
             case Executing(node=str() as node):
-                self.started, self.node, self.progress = True, node, 0.0
+                self.node, self.progress = node, 0.0
                 self.steps = Steps(now)
                 self._ran(node)
             case Progress():

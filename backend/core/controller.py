@@ -43,7 +43,15 @@ _PROMPTS_CHECK_S = 1.0
 _FRESH_AFTER = 3
 _ENGINE_LOST = {"unreachable", "lost", "closed"}
 # The engine's own troubles, for which no latent is to blame.
-_ENGINE_SICK = {kind.value for kind in (FailureKind.OUT_OF_MEMORY, FailureKind.DEVICE, FailureKind.DEADLINE)}
+_NOT_THE_LATENT = {
+    kind.value
+    for kind in (
+        FailureKind.OUT_OF_MEMORY,
+        FailureKind.DEVICE,
+        FailureKind.DEADLINE,
+        FailureKind.WAITED,
+    )
+}
 # So many keyframes in a row that came to nothing are an engine that is away, for the display.
 _AWAY_AFTER = 3
 
@@ -346,7 +354,7 @@ class DreamController:
             self.rejected += 1
         if isinstance(error, PictureRejected):
             self._care.keyframe_worked()
-        self._bad_in_a_row += not (isinstance(error, JobFailed) and error.kind in _ENGINE_SICK)
+        self._bad_in_a_row += not (isinstance(error, JobFailed) and error.kind in _NOT_THE_LATENT)
         self._refused_in_a_row += 1
         self.retries += 1
         self._trouble.happened(error, now)

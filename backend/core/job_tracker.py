@@ -229,12 +229,13 @@ class JobTracker:
         return tracked.attempt
 
     def _expire(self, tracked: _Tracked, now: float) -> None:
-        if self.reachable:
-            message = "it had not ended by its deadline and was cancelled"
-            self._give_up(tracked, FailureKind.DEADLINE, message, now)
+        if not self.reachable:
+            kind, message = FailureKind.UNREACHABLE, "the server did not answer until its deadline"
+        elif self.hears(tracked.attempt) and not tracked.attempt.started:
+            kind, message = FailureKind.WAITED, "it had not begun by its deadline, behind other jobs"
         else:
-            message = "the server did not answer until its deadline"
-            self._give_up(tracked, FailureKind.UNREACHABLE, message, now)
+            kind, message = FailureKind.DEADLINE, "it had not ended by its deadline and was cancelled"
+        self._give_up(tracked, kind, message, now)
 
     def _give_up(self, tracked: _Tracked, kind: FailureKind, message: str, now: float) -> None:
         attempt = tracked.attempt

@@ -62,6 +62,8 @@ class FailureKind(Enum):
     """The server knows nothing of it any more, twice over (it was restarted, or others cleared its queue)."""
     DEADLINE = "deadline"
     """It had not ended in time, showed no progress, or waited behind one that hangs; it was cancelled."""
+    WAITED = "waited"
+    """It had not begun by its deadline: the server was busy with other jobs. It was taken back."""
     NO_PICTURES = "no_pictures"
     """It succeeded, but its pictures could not be had, however often it was posted again."""
     UNREACHABLE = "unreachable"

@@ -48,6 +48,7 @@ _JOB_WISHES = {
     FailureKind.OUT_OF_MEMORY.value: "trying again with memory freed, and smaller if it stays so",
     FailureKind.DEVICE.value: "trying once more",
     FailureKind.DEADLINE.value: "trying once more",
+    FailureKind.WAITED.value: "waiting for its turn again",
 }
 
 

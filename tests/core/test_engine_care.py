@@ -311,6 +311,16 @@ def test_f12_an_engine_of_others_is_waited_for_ever_more_patiently(hybrid: Dream
     assert hybrid.controller.reason.code is ReasonCode.OK
 
 
+def test_f13_waiting_for_the_jobs_of_others_is_no_reason_to_restart_what_they_run_on(hybrid: Dream) -> None:
+    hybrid.engine.ours = True
+    hybrid.finish_next()
+    for _ in range(5):
+        fail(hybrid, FailureKind.WAITED)
+    assert hybrid.engine.restarts == 0
+    assert "waiting for its turn" in hybrid.controller.reason.sentence
+    assert isinstance(hybrid.engine.open_jobs[0].request, DreamStep)
+
+
 def test_f12_in_betweens_do_not_queue_up_behind_a_job_that_hangs(hybrid: Dream) -> None:
     hybrid.finish_next()
     hybrid.finish_next()

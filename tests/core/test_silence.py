@@ -104,6 +104,14 @@ def test_the_time_in_the_queue_does_not_count(play: Play) -> None:
     assert play.running()
 
 
+def test_a_job_that_never_had_its_turn_is_told_from_one_that_hangs() -> None:
+    play = Play(deadline_s=500.0)
+    poll(play, play.now + 1000.0, running=("somebody else's",))
+    end = play.end()
+    assert isinstance(end, Failed)
+    assert end.kind is FailureKind.WAITED
+
+
 def test_a_job_that_is_not_heard_has_only_its_deadline() -> None:
     play = Play(listening=None, deadline_s=500.0)
     began = play.now
