@@ -13,7 +13,7 @@ TONE_SLOPE = 0.8
 """tone = tanh(TONE_SLOPE * first channel); the encoder turns it round."""
 HUE_RANGE = 0.12
 """Oklab a and b per unit of the second and third channel at full spread."""
-_ENERGY = 2.8
+_ENERGY = 2.65
 """Mean slope of lightness that pictures are drawn toward, per shorter side, the dither's own included."""
 _EVENNESS = 1.3
 """How far they are drawn there, for each part that is forms and not plain field: photos stay as they are."""
@@ -75,8 +75,9 @@ def clarity_for(light: Tensor, small: Tensor, style: Style) -> float:
     low, high = _CLARITY
     before, now = 0.0, 1.0
     less, more = _wealth(plain, grain), _wealth(plain + finer, grain)
-    evenness = min(_EVENNESS * (1.0 - body_of(style)), 0.8)
-    wished = less ** (1.0 - evenness) * _ENERGY**evenness
+    busy = less / _ENERGY
+    evenness = min(_EVENNESS * (1.0 - body_of(style)), 0.9 if busy > 1.0 else 0.8)
+    wished = _ENERGY * busy ** (1.0 - evenness)
     for _ in range(_SECANTS):
         rise = max((more - less) / (now - before) if now != before else 0.0, 1e-3)
         before, now = now, min(max(now + (wished - more) / rise, low), high)
@@ -92,10 +93,10 @@ def _slopes(light: Tensor) -> Tensor:
 
 
 def _grain(light: Tensor) -> Tensor:
-    """Mean square of the slopes that dithering will add at the same places: more in the dark."""
+    """Square of the mean slope that dithering will leave where nothing else is: more in the dark."""
     seen = light[:-1:_EVERY, :-1].flatten().clamp(0.06, 1.0)
     steps = torch.minimum(336.0 * seen.sqrt().sqrt_(), 9884.0 * seen * seen)
-    return (min(light.shape) / steps).square_()
+    return (0.886 * min(light.shape) / steps).square_()
 
 
 def _wealth(slopes: Tensor, grain: Tensor) -> float:

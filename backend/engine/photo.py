@@ -59,7 +59,8 @@ def _knots(cells: int) -> Tensor:
     at_cells = cubic_spline(torch.arange(cells) + 1.0, cells + 2)
     at_cells[:, 1] += at_cells[:, 0]
     at_cells[:, -2] += at_cells[:, -1]
-    return 0.5 * (torch.linalg.inv(at_cells[:, 1:-1]) + torch.eye(cells))
+    halfway: Tensor = 0.5 * (torch.linalg.inv(at_cells[:, 1:-1]) + torch.eye(cells))
+    return halfway
 
 
 def _style(lab: Tensor) -> Style:
