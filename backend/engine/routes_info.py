@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
-from typing import Any
 
 from aiohttp import web
 
