@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch  # noqa: F401 - the fake, in this process, must not find it half imported
 
 import main
 from backend.config import load_settings

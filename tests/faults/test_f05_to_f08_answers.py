@@ -127,3 +127,19 @@ def test_f08_a_picture_that_comes_half_is_fetched_again(tmp_path: Path, fake: Fa
         assert after["dream"]["failed_jobs"] == before["dream"]["failed_jobs"]
         assert after["dream"]["rejected"] == before["dream"]["rejected"]
         assert after["display"]["skipped"] == before["display"]["skipped"]
+
+
+def test_f08_pictures_that_only_ever_come_half_are_never_shown(tmp_path: Path, fake: FakeComfy) -> None:
+    with ChaosProxy(fake.port) as proxy, stage(tmp_path, fake, url=proxy.url) as made:
+        made.wait_for(dreams)
+        fake.mute()
+        made.wait_for(lambda now: now["engine"]["socket"] == "stale")
+        before = made.status()
+        fault = proxy.cut("GET", "/view?*type=temp*", share=0.5)
+        bad = made.wait_for(lambda now: now["dream"]["failed_jobs"] > before["dream"]["failed_jobs"])
+        fetched = {request.query["filename"] for request in fake.requests if request.path == "/view"}
+        log.info("F08: %d halves of %d files", fault.hits, len(fetched))
+        assert fault.hits <= 3 * len(fetched), "each is fetched twice more, and no more"
+        assert bad["reason"]["code"] != "ok" or bad["dream"]["failed_jobs"] > 0
+        proxy.heal()
+        made.recovers(2)
