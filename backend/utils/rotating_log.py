@@ -34,7 +34,8 @@ class RotatingLog:
         """Appends a line."""
         data = f"{line}\n".encode(errors="replace")
         with self._lock:
-            self._last.append(line[:_LINE_CHARS])
+            # A progress bar writes over its own line: what stands there in the end is what was said.
+            self._last.append(line.rstrip("\r").rpartition("\r")[2][:_LINE_CHARS])
             try:
                 self._append(data)
                 self._lost = False

@@ -33,9 +33,10 @@ def test_an_earlier_runs_file_is_gone_on_with_and_counts(tmp_path: Path) -> None
 
 def test_the_last_lines_are_at_hand_without_the_empty_ones_and_not_too_long(tmp_path: Path) -> None:
     log = RotatingLog(tmp_path / "a.log")
-    for line in ("one", "", "two", "x" * 10_000):
+    for line in ("one", "", " 0%\r 50%\r 100%\r", "x" * 10_000):
         log.write(line)
-    assert log.last_lines(2) == ("two", "x" * 300)
+    assert log.last_lines(2) == (" 100%", "x" * 300)
+    assert log.last_lines(9)[0] == "one"
 
 
 def test_a_disk_that_takes_nothing_costs_lines_and_is_told_once(
