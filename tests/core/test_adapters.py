@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
@@ -99,6 +100,7 @@ def test_adapters_compose_in_any_number_and_order_and_all_graphs_share_what_is_t
     data: st.DataObject, models: Models
 ) -> None:
     adapters = data.draw(st.lists(st.sampled_from(fitting(models)), max_size=6))
+    assume(math.prod(one.scale for one in adapters if isinstance(one, Detail)) <= 8)
     graphs = [builder(models, *adapters).build(request).graph for request in requests(models.family)]
     for version, graph in itertools.product(versions_of(models.family), graphs):
         assert problems(graph, version) == []
@@ -259,6 +261,11 @@ def test_a_detail_pass_samples_a_second_time_and_larger() -> None:
     assert graph[samplers[1]["latent_image"][0]]["inputs"]["scale_by"] == 1.5
     saved = only(graph, "SaveLatent")["samples"]
     assert graph[saved[0]]["inputs"] == samplers[1]
+
+
+def test_detail_passes_that_grow_beyond_what_a_server_takes_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"Detail: scale = 4\.0: a picture of at most 16384 px a side"):
+        build(SD15, FIRST, Detail(4.0), Detail(4.0), Detail(4.0))
 
 
 def test_a_detail_pass_of_flux_2_gets_noise_levels_for_its_own_size() -> None:
