@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from backend.core.api_graph import Source, changeable, link_at, loose_ends, needed_by, repoint
+from backend.core.api_graph import Source, changeable, links_of, loose_ends, needed_by, repoint
 from backend.core.jobs import FileRef, Graph
 from backend.core.workflow_builder import SIZE_STEP_PX
-from backend.core.workflow_places import SAVERS, Place
+from backend.core.workflow_places import SAVERS, Place, unsaved
+
+_OF_SAMPLERS = ("model", "guider")
+"""Links that only a node that samples has, below a latent."""
 
 
 class Draft:
@@ -29,9 +32,9 @@ class Draft:
     def _leave_out_savers(self) -> None:
         """What saved a picture is ours to send. Newer servers let such nodes hand on what they saved."""
         for node_id, node in self._original.items():
-            if saved := SAVERS.get(node["class_type"]):
+            if node["class_type"] in SAVERS:
                 del self.nodes[node_id]
-                if source := link_at(node, saved):
+                if source := unsaved(self._original, Source(node_id, 0)):
                     repoint(self.nodes, Source(node_id, 0), source)
 
     def fill(self, places: tuple[Place, ...], value: object) -> None:
@@ -87,8 +90,12 @@ class Draft:
         return needed_by(self.nodes, [node_id])
 
     def samples(self, node_id: str) -> bool:
-        """Whether a sampler has to run for this node."""
-        return any("sampler" in self.nodes[above]["class_type"].lower() for above in self.above(node_id))
+        """Whether a sampler, or anything else that asks a model, has to run for this node."""
+        return any(
+            "sampler" in self.nodes[above]["class_type"].lower()
+            or any(name in _OF_SAMPLERS for name, _ in links_of(self.nodes[above]))
+            for above in self.above(node_id)
+        )
 
     def leave_out_other_outputs(self, ours: str) -> None:
         """Drops the ends of the user's graph: output nodes of whatever class stand there, and would run."""

@@ -43,6 +43,8 @@ def load_workflow(folder: Path, name: str) -> CustomWorkflow:
     if problem := _name_problem(folder, name):
         raise ConfigError([problem])
     graph_path, map_path = folder / f"{name}.json", folder / f"{name}.yaml"
+    if not map_path.exists() and (other := folder / f"{name}.yml").exists():
+        map_path = other
     file = WorkflowJson(str(graph_path))
     data = _read(graph_path, MAX_BYTES, file.problems)
     graph = file.read(data) if data is not None else {}

@@ -67,8 +67,8 @@ def told_decoding(graph: Graph, picture: Source | None) -> tuple[Source | None, 
         decoder = decoders[0]
     else:
         return None, _only_vae(graph)
-    node = graph[decoder]
-    return link_at(node, "samples"), link_at(node, "vae")
+    latent, vae = link_at(graph[decoder], "samples"), link_at(graph[decoder], "vae")
+    return unsaved(graph, latent) if latent else None, vae
 
 
 def _decoders(graph: Graph) -> list[str]:

@@ -5,7 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
 
+from backend.core.api_graph import find_circle, links_of, needed_by
 from backend.core.custom_workflow import CustomBuilder
 from backend.core.graph_validation import graph_problems
 from backend.core.jobs import FileRef, Graph
@@ -19,11 +23,13 @@ from backend.core.workflow_builder import (
     TextToImage,
     Workflow,
 )
+from backend.core.workflow_places import SAVERS
 from backend.engine.dialect import Dialect
 from backend.engine.files import Folders
 from backend.engine.graph_check import check_graph
 from backend.engine.node_type import Workspace
 from backend.engine.stock_nodes import CHECKPOINT, stock_nodes
+from backend.errors import ConfigError
 from tests.core.recorded import node_catalog
 from tests.core.workflows import CONTROLLED, ENLARGED, FLUX, PLAIN, TWO_SAMPLERS, loaded, node
 from tests.fakes.painters import NumpyPainter
@@ -252,6 +258,14 @@ def test_a_latent_that_is_sampled_again_is_decoded_plainly(tmp_path: Path) -> No
     assert workflow.graph["40"]["inputs"]["samples"] == ["5", 0]
 
 
+def test_a_picture_that_a_model_mends_afterwards_is_decoded_plainly(tmp_path: Path) -> None:
+    mended = node("FaceDetailer", image=["6", 0], model=["1", 0], vae=["1", 2])
+    graph = {**PLAIN, "7": node("SaveImage", images=["60", 0]), "60": mended}
+    workflow = builder(tmp_path, graph).build(REQUESTS[3])
+    assert workflow.picture_node is not None
+    assert link(workflow, workflow.picture_node, "images")[0] == "VAEDecode"
+
+
 def test_output_nodes_of_theirs_do_not_run_with_every_frame(tmp_path: Path) -> None:
     graph = {**PLAIN, "60": node("ShowAnything", anything=["6", 0])}
     made = builder(tmp_path, graph)
@@ -323,6 +337,44 @@ def test_the_size_of_keyframes_stands_in_every_graph_so_that_what_depends_on_it_
     made = CustomBuilder(loaded(tmp_path, PLAIN), lambda: "dream/kf", (64, 128))
     latent = made.build(request_).graph["4"]["inputs"]
     assert (latent["width"], latent["height"]) == (64, 128)
+
+
+# Whatever else stands in a workflow
+
+
+EXTRA = st.dictionaries(
+    st.sampled_from(["8", "9", "10", "11", "x"]),
+    st.tuples(
+        st.sampled_from([*SAVERS, "ImageScaleBy", "KSampler", "Note", "VAEDecode", "ShowAnything"]),
+        st.dictionaries(
+            st.sampled_from(["images", "samples", "image", "vae", "model", "latent_image"]),
+            st.tuples(st.sampled_from([*PLAIN, "8", "9", "10", "11", "x"]), st.integers(0, 2)).map(list)
+            | st.just("text"),
+            max_size=3,
+        ),
+    ),
+)
+BOUND = (
+    "prompt: {node: Words, input: text}\nseed: {node: '5', input: seed}\npicture_out: {node: '7'}\n"
+    "latent_out: {node: '5'}\nvae: {node: '1'}\nlatent_in: {node: '5', input: latent_image}\n" + SIZED
+)
+
+
+@given(EXTRA, st.sampled_from(REQUESTS))
+@examples(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_graph_has_a_link_to_nowhere_where_an_output_needs_it(
+    tmp_path: Path, extra: dict[str, tuple[str, dict[str, Any]]], request_: Request
+) -> None:
+    graph = {**PLAIN, **{node_id: node(kind, **inputs) for node_id, (kind, inputs) in extra.items()}}
+    try:
+        workflow = builder(tmp_path, graph, BOUND).build(request_)
+    except ConfigError:  # a circle, or a link to a node that is not there
+        return
+    outputs = {workflow.picture_node, workflow.latent_node} - {None}
+    for node_id in needed_by(workflow.graph, [output for output in outputs if output]):
+        assert {source.node for _, source in links_of(workflow.graph[node_id])} <= workflow.graph.keys()
+    assert find_circle(workflow.graph) == ()
+    assert {workflow.graph[output]["class_type"] for output in outputs if output} <= SAVERS.keys()
 
 
 # What cannot be had

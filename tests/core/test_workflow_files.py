@@ -224,6 +224,21 @@ def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
     assert [problem.key for problem in found] == ["prompt.node", "sead", "seed", "picture_out"]
 
 
+def test_either_suffix_of_yaml_is_read(tmp_path: Path) -> None:
+    written(tmp_path, PLAIN)
+    (tmp_path / "mine.yml").write_text("negative:\n")
+    assert load_workflow(tmp_path, "mine").negative == ()
+
+
+def test_a_latent_that_is_saved_on_its_way_is_the_one_before_it(tmp_path: Path) -> None:
+    graph = {
+        **PLAIN,
+        "6": node("VAEDecode", samples=["8", 0], vae=["1", 2]),
+        "8": node("SaveLatent", samples=["5", 0], filename_prefix="x"),
+    }
+    assert loaded(tmp_path, graph).latent_out == Source("5", 0)
+
+
 def test_a_map_that_is_no_text_is_told(tmp_path: Path) -> None:
     written(tmp_path, PLAIN)
     (tmp_path / "mine.yaml").write_bytes(b"prompt:\n  \xff")
