@@ -136,7 +136,7 @@ def _planner(settings: Settings) -> Planner:
     comfyui, dream = settings.comfyui, settings.dream
     if dream.workflow is not None:
         workflow = load_workflow(settings.prompts.folder / "workflows", dream.workflow)
-        return WorkflowPlanner(workflow)
+        return WorkflowPlanner(workflow, _needs(settings).size)
     if comfyui.family is not None:
         try:
             family_named(comfyui.family)

@@ -134,12 +134,17 @@ class FamilyPlanner:
 
 @dataclass(frozen=True)
 class WorkflowPlanner:
-    """A workflow of the user's own."""
+    """A workflow of the user's own.
+
+    Attributes:
+        size: Width and height that the settings name; None leaves the workflow its own.
+    """
 
     workflow: CustomWorkflow
+    size: tuple[int, int] | None = None
 
     def plan(self, server: PlanServer, house: Housekeeping) -> Plan:
         """Needs nothing of the server but its validator."""
-        builder = CustomBuilder(self.workflow, house.latent_prefix)
+        builder = CustomBuilder(self.workflow, house.latent_prefix, self.size)
         family = replace(SD15, name="custom", width=512, height=512)
         return Plan(builder, f"workflow {self.workflow.name}", family, builder.feeds_pictures)

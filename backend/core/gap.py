@@ -163,6 +163,8 @@ class GapFiller:
         return True
 
     def _plan(self, previous: Keyframe | None, keyframe: Keyframe, steps: int) -> tuple[Leg, ...]:
+        if keyframe.latent is None:  # a workflow that gives pictures only
+            return ()
         try:
             # Also where nothing is walked: it shows that the latent is finite, and is our copy of it.
             end = self._generator.latent(keyframe)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
@@ -13,8 +15,9 @@ from backend.core.engine import EngineFacts, finished, latent_file
 from backend.core.engine_care import EngineCare
 from backend.core.jobs import FileRef, Job
 from backend.core.ladder import scaled_size
-from backend.core.workflow_builder import DreamStep, Request, TextToImage, Workflow
-from backend.errors import GraphRejected, PictureRejected
+from backend.core.provenance import Provenance, stamped
+from backend.core.workflow_builder import DreamStep, ImageToImage, Request, TextToImage, Workflow
+from backend.errors import GraphRejected, GraphUnfit, LatentRejected, PictureRejected
 from backend.interpolation.latent_encoder import read_latents, write_latents
 from backend.utils.picture_check import PictureFacts, inspect_picture
 from backend.utils.prompt_manager import Prompt
@@ -22,6 +25,7 @@ from backend.utils.prompt_manager import Prompt
 if TYPE_CHECKING:
     from torch import Tensor
 
+log = logging.getLogger(__name__)
 
 # Seeds fit into every number that a graph passes through on its way (JavaScript's are 53 bits).
 _SEED_BITS = 53
@@ -58,7 +62,7 @@ class Keyframe:
 
     Attributes:
         number: Counts the requests for keyframes from 1; failed ones leave a hole.
-        latent: Where the latent lies on the server.
+        latent: Where the latent lies on the server; None where a workflow of the user's gives none.
         parent: The number of the keyframe it was dreamt from; None for a fresh one.
         seconds: What the engine needed for it.
         size: Width and height in pixels that were asked for, None where that is not known; the picture may
@@ -68,7 +72,7 @@ class Keyframe:
     number: int
     picture: bytes
     facts: PictureFacts
-    latent: FileRef
+    latent: FileRef | None
     prompt: Prompt
     seed: int
     denoise: float
@@ -103,6 +107,8 @@ class DreamEngine(Protocol):
 
     def upload_latent(self, data: bytes) -> FileRef: ...
 
+    def upload_picture(self, picture: bytes) -> FileRef: ...
+
     def retire_latent(self, latent: FileRef) -> None: ...
 
     def free_memory(self) -> None: ...
@@ -122,6 +128,7 @@ class DreamGenerator:
         size: Width and height in pixels; None for the model family's own.
         max_pixels: Larger pictures are refused.
         rng: Draws the seeds.
+        wall: Now, with a zone, for what keyframes tell of themselves.
 
     Attributes:
         care: What is done where the engine's jobs fail.
@@ -136,6 +143,7 @@ class DreamGenerator:
         size: tuple[int, int] | None,
         max_pixels: int,
         rng: random.Random,
+        wall: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.mode_name = mode
         self.mode = MODES[mode]
@@ -145,6 +153,7 @@ class DreamGenerator:
         self._size = size
         self._max_pixels = max_pixels
         self._rng = rng
+        self._wall = wall
         self._submitted = 0
         self._latents: OrderedDict[int, Tensor] = OrderedDict()
 
@@ -173,8 +182,12 @@ class DreamGenerator:
             width, height = self.size
             fresh = TextToImage(prompt.positive, prompt.negative, seed, width, height)
             return self._submit(fresh, prompt, seed, None)
+        if previous.latent is None or self._feeds_pictures:
+            return self._submit(self._from_picture(previous, prompt, seed), prompt, seed, previous)
         try:
             return self._submit(self._step(previous, previous.latent, prompt, seed), prompt, seed, previous)
+        except GraphUnfit:
+            raise
         except GraphRejected:
             latent = self._latents.get(previous.number)
             if latent is None:
@@ -191,15 +204,17 @@ class DreamGenerator:
             PictureRejected: If the picture is broken, black or flat.
         """
         end = finished(pending.job.result(0.0))
-        picture, latent = end.pictures[0].data, latent_file(end, pending.workflow)
+        picture = end.pictures[0].data
+        latent = None if pending.workflow.latent_node is None else latent_file(end, pending.workflow)
         try:
             facts = inspect_picture(picture, max_pixels=self._max_pixels)
         except PictureRejected:
-            self._engine.retire_latent(latent)
+            if latent is not None:
+                self._engine.retire_latent(latent)
             raise
         return Keyframe(
             number=pending.number,
-            picture=picture,
+            picture=self._stamped(picture, pending),
             facts=facts,
             latent=latent,
             prompt=pending.prompt,
@@ -217,6 +232,8 @@ class DreamGenerator:
             EngineError: If the server does not deliver it.
             LatentRejected: If it is not finite, or no latent at all.
         """
+        if keyframe.latent is None:
+            raise LatentRejected("the workflow gives no latent (latent_out is not bound)")
         known = self._latents.get(keyframe.number)
         if known is None:
             known = read_latents(self._engine.fetch_latent(keyframe.latent))
@@ -227,7 +244,39 @@ class DreamGenerator:
 
     def retire(self, keyframe: Keyframe) -> None:
         """The keyframe's latent is not needed on the server any more."""
-        self._engine.retire_latent(keyframe.latent)
+        if keyframe.latent is not None:
+            self._engine.retire_latent(keyframe.latent)
+
+    @property
+    def _feeds_pictures(self) -> bool:
+        return self._engine.facts is not None and self._engine.facts.feeds_pictures
+
+    def _stamped(self, picture: bytes, pending: KeyframeJob) -> bytes:
+        """The picture with its graph and history in it, so that it can be dragged into ComfyUI."""
+        engine = self._engine.facts
+        told = Provenance(
+            sequence=pending.number,
+            theme=pending.prompt.theme,
+            prompt=pending.prompt.positive,
+            negative=pending.prompt.negative,
+            seed=pending.seed,
+            parents=() if pending.parent is None else (pending.parent,),
+            denoise=pending.denoise,
+            score=None,
+            model=engine.checkpoint if engine else "",
+            engine=f"{engine.kind} {engine.version}" if engine else "",
+            time=self._wall(),
+        )
+        try:
+            return stamped(picture, pending.workflow.graph, told)
+        except ValueError as error:
+            log.debug("a keyframe goes without its history: %s", error)
+            return picture
+
+    def _from_picture(self, previous: Keyframe, prompt: Prompt, seed: int) -> ImageToImage:
+        size = None if previous.size in (None, self.size) else self.size
+        file = self._engine.upload_picture(previous.picture)
+        return ImageToImage(file, prompt.positive, prompt.negative, seed, self.denoise, size=size)
 
     def _step(self, previous: Keyframe, latent: FileRef, prompt: Prompt, seed: int) -> DreamStep:
         size = None if previous.size in (None, self.size) else self.size

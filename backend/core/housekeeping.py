@@ -72,7 +72,7 @@ class Housekeeping:
     @property
     def left_files_a_day(self) -> float:
         """How many empty files pile up in the server's output folder, at this run's rate."""
-        return self.left_files / max(self._clock() - self._since, 1.0) * _DAY_S
+        return self.left_files / max(self._clock() - self._since, 60.0) * _DAY_S
 
     @property
     def deletes(self) -> bool:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import io
+import json
 import random
 import threading
 from dataclasses import dataclass
@@ -8,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from backend.core.controller import DreamController
 from backend.core.frame_buffer import FrameBuffer
@@ -17,10 +20,11 @@ from backend.core.generator import DreamGenerator
 from backend.core.jobs import FailureKind, Finished, Picture
 from backend.core.pace import Pace
 from backend.core.playback import Playback
-from backend.core.workflow_builder import DreamStep
-from backend.errors import EngineUnreachable, GraphRejected, ModelMissing
+from backend.core.workflow_builder import DreamStep, ImageToImage
+from backend.errors import EngineUnreachable, GraphRejected, GraphUnfit, ModelMissing
 from backend.interpolation.hybrid_generator import HybridGenerator
 from backend.interpolation.latent_encoder import LatentEncoder
+from backend.utils.png_text import text_of
 from backend.utils.prompt_manager import PromptManager
 from backend.utils.status_schema import ReasonCode, State
 from tests.fakes.memory_engine import MemoryEngine, black_picture, is_fresh, is_walk, picture
@@ -165,7 +169,8 @@ def test_a_gap_is_filled_in_order_with_the_keyframe_at_its_end(hybrid: Dream) ->
     shown = []
     while (frame := hybrid.buffer.take(hybrid.clock.now)) is not None:
         shown.append(frame.data)
-    assert shown == [first, *between, second]
+    assert [pixels(data) for data in shown] == [pixels(data) for data in (first, *between, second)]
+    assert shown[1:-1] == between
 
 
 def test_the_in_betweens_of_a_gap_are_one_job(hybrid: Dream) -> None:
@@ -487,3 +492,57 @@ def test_a_display_that_has_run_dry_is_said_to_be_buffering(hybrid: Dream) -> No
     assert hybrid.controller.state is State.DREAMING
     hybrid.show(6.0)
     assert hybrid.controller.state is State.BUFFERING
+
+
+def test_a_keyframe_tells_where_it_comes_from(hybrid: Dream) -> None:
+    hybrid.settle()
+    for _ in range(2):
+        hybrid.engine.finish_next()
+        hybrid.settle()
+    assert hybrid.controller.newest is not None
+    told = json.loads(text_of(hybrid.controller.newest.picture)["dreamloop"])
+    assert told["sequence"] == hybrid.controller.newest.number
+    assert told["seed"] == hybrid.controller.newest.seed
+    assert (told["theme"], told["model"]) == ("sea", "dreamloop-painter")
+    assert "prompt" in text_of(hybrid.controller.newest.picture)
+
+
+def test_a_workflow_without_latents_goes_on_from_its_pictures(tmp_path: Path) -> None:
+    one = dream(tmp_path, mode="img2img", engine=MemoryEngine(feeds_pictures=True))
+    one.settle()
+    one.engine.finish_next()
+    one.settle()
+    first = one.controller.newest
+    assert first is not None
+    assert first.latent is None
+    assert one.engine.pictures == [first.picture]
+    assert isinstance(one.engine.open_jobs[0].request, ImageToImage)
+    one.engine.finish_next()
+    one.settle()
+    assert one.controller.keyframes == 2
+    assert one.engine.retired == []
+
+
+def test_a_graph_that_we_refuse_ourselves_is_not_sent_under_another_latent(hybrid: Dream) -> None:
+    hybrid.settle()
+    hybrid.engine.finish_next()
+    hybrid.settle()
+    uploaded = len(hybrid.engine.files)
+    hybrid.engine.refuse = GraphUnfit(("node 1 (KSampler) is not there",))
+    hybrid.engine.submit = refusing(hybrid.engine.refuse)  # type: ignore[method-assign]
+    hybrid.engine.finish_next()
+    hybrid.settle()
+    assert len(hybrid.engine.files) == uploaded + 1
+    assert hybrid.controller.reason.code == ReasonCode.GRAPH_REJECTED
+
+
+def pixels(data: bytes) -> bytes:
+    """What is to be seen: keyframes have their history written into the file."""
+    return Image.open(io.BytesIO(data)).tobytes()
+
+
+def refusing(error: Exception) -> Any:
+    def submit(_request: object) -> Any:
+        raise error
+
+    return submit

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -55,6 +55,8 @@ class MemoryEngine:
     retired: list[FileRef] = field(default_factory=list)
     files: dict[str, bytes] = field(default_factory=dict)
     freed: int = 0
+    pictures: list[bytes] = field(default_factory=list)
+    feeds_pictures: bool = False
     ours: bool = False
     restarts: int = 0
     latent_size: tuple[int, int] = (5, 8)
@@ -65,10 +67,11 @@ class MemoryEngine:
             raise self.refuse
         self.reachable = True
         self.facts = EngineFacts(EngineKind.EMBEDDED, "memory://", "1", "cpu", "dreamloop-painter", EMBEDDED)
+        self.facts = replace(self.facts, feeds_pictures=self.feeds_pictures)
         return self.facts
 
     def submit(self, request: Request) -> tuple[Job, Workflow]:
-        return self._take(request, 1), Workflow({}, "picture", "latent")
+        return self._take(request, 1), Workflow({}, "picture", None if self.feeds_pictures else "latent")
 
     def submit_decode(self, latents: bytes, count: int, prompt: Prompt) -> DecodeJob:
         request = DecodeLatents(FileRef("batch"), prompt.positive, prompt.negative)
@@ -84,6 +87,10 @@ class MemoryEngine:
         name = f"uploaded{len(self.files)}"
         self.files[name] = data
         return FileRef(name, type="temp")
+
+    def upload_picture(self, picture: bytes) -> FileRef:
+        self.pictures.append(picture)
+        return FileRef(f"picture{len(self.pictures)}.png", type="temp")
 
     def retire_latent(self, latent: FileRef) -> None:
         self.retired.append(latent)
