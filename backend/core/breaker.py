@@ -47,6 +47,11 @@ class Breaker:
         self.state = BreakerState.OPEN
         self._trial_at = now + self.trial_every_s
 
+    def undecided(self) -> None:
+        """The trial was cut short by something else: there may be another one at once."""
+        if self.state is BreakerState.HALF_OPEN:
+            self.state = BreakerState.OPEN
+
     def close(self) -> None:
         """The engine works, or it is another one."""
         self.state = BreakerState.CLOSED

@@ -184,7 +184,8 @@ class DreamController:
         if not self._trouble.waiting(now) and self._care.breaker.ready(now):
             if not self._connected:
                 return self._connect(now)
-            if self._pending is None and self._has_room():
+            # In-betweens that a sick engine is not sent take up room, and it gets well by a keyframe only.
+            if self._pending is None and (self._has_room() or not self._care.well):
                 return self._send_for_next(now)
         try:
             return self._connected and self._gaps.send()

@@ -92,6 +92,7 @@ class EngineCare:
         self._forget()
         if self._restarts_in_a_row == 0:
             self.breaker.close()
+        self.breaker.undecided()
 
     def take_restarted(self) -> bool:
         """Whether the engine was restarted since this was last asked."""

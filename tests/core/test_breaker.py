@@ -31,3 +31,14 @@ def test_a_failed_trial_keeps_it_open_for_another_minute_and_a_good_one_closes_i
     breaker.sent()
     breaker.close()
     assert breaker.ready(131.0)
+
+
+def test_a_trial_without_a_verdict_is_made_again_at_once() -> None:
+    breaker = Breaker(trial_every_s=60.0)
+    breaker.open(0.0)
+    breaker.sent()
+    breaker.undecided()
+    assert breaker.ready(61.0)
+    breaker.close()
+    breaker.undecided()
+    assert breaker.closed

@@ -281,6 +281,35 @@ def test_f11_errors_of_in_betweens_count_too(hybrid: Dream) -> None:
     assert hybrid.playback.engine_away
 
 
+def test_f11_in_betweens_that_are_held_back_do_not_keep_the_trial_from_being_made(hybrid: Dream) -> None:
+    hybrid.controller.buffer_target_s = 1.0
+    hybrid.finish_next()
+    hybrid.finish_next()
+    assert hybrid.waiting_jobs == "w"
+    for _ in range(2):
+        hybrid.engine.fail_next(FailureKind.DEVICE)
+        hybrid.settle()
+    assert not hybrid.engine.open_jobs
+    hybrid.wait(61.0)
+    assert hybrid.waiting_jobs == "k"
+    hybrid.finish_next()
+    assert "w" in hybrid.waiting_jobs
+
+
+def test_f11_a_trial_that_a_restart_cut_short_is_made_again(hybrid: Dream) -> None:
+    hybrid.engine.ours = True
+    for _ in range(4):
+        hybrid.engine.fail_next(FailureKind.DEVICE)
+        for _ in range(10):
+            hybrid.wait(0.5)
+    assert hybrid.engine.restarts == 2
+    assert not hybrid.engine.open_jobs
+    hybrid.wait(61.0)
+    hybrid.engine.fail_next(FailureKind.LOST)
+    hybrid.wait(31.0)
+    assert hybrid.waiting_jobs == "k"
+
+
 # F12: jobs that hang
 
 
