@@ -118,12 +118,12 @@ def test_the_order_of_adapters_of_different_kinds_does_not_change_which_nodes_ru
 
 
 def test_loras_are_chained_in_the_users_order() -> None:
-    loras = [Lora("a.safetensors", 0.5), Lora("b.safetensors", 0.8, 0.1), Lora("a.safetensors", -1)]
+    loras = [Lora("a.safetensors", 0.5), Lora("b.safetensors", 0.8, 0.0), Lora("a.safetensors", -1)]
     graph = build(SD15, STEP, *loras)
     chain = [node["inputs"] for node in graph.values() if node["class_type"] == "LoraLoader"]
     assert [(one["lora_name"], one["strength_model"], one["strength_clip"]) for one in chain] == [
         ("a.safetensors", 0.5, 0.5),
-        ("b.safetensors", 0.8, 0.1),
+        ("b.safetensors", 0.8, 0.0),
         ("a.safetensors", -1, -1),
     ]
     assert [one["model"][0] for one in chain] == ["1", "2", "3"]

@@ -157,6 +157,12 @@ def test_a_diffusion_model_without_one_of_its_parts_says_which_kind_of_file_is_m
         assert (caught.value.folder, caught.value.name) == (gone, wished)
 
 
+def test_of_several_incomplete_sets_the_first_is_told_of() -> None:
+    with pytest.raises(ModelMissing) as caught:
+        choose({"diffusion_models": ("qwen_image_fp8_e4m3fn.safetensors", "z_image_turbo_bf16.safetensors")})
+    assert caught.value.name == "qwen_2.5_vl_7b_fp8_scaled.safetensors"
+
+
 def test_wished_parts_are_taken_as_they_are() -> None:
     folders = {**FLUX_PARTS, "text_encoders": ("a.safetensors", "b.safetensors"), "vae": ("mine.pt",)}
     wish = ModelWish(
@@ -178,6 +184,7 @@ def test_a_checkpoint_that_lacks_its_text_encoders_gets_them() -> None:
         checkpoint="sd3.5_large.safetensors",
         text_encoders=("clip_l.safetensors", "clip_g.safetensors", "t5xxl_fp8_e4m3fn_scaled.safetensors"),
     )
+    assert choose({**folders, "vae": ("ae.safetensors", "sd3_vae.safetensors")}).vae == "sd3_vae.safetensors"
     with pytest.raises(ModelMissing, match=r"text_encoders model 'clip_l\.safetensors'"):
         choose({"checkpoints": folders["checkpoints"]})
 
