@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import signal
-import subprocess
 import sys
 
 from backend.utils.child_process import Child
@@ -49,7 +49,7 @@ def test_whoever_keeps_the_pipe_after_its_end_is_not_waited_for() -> None:
         f"{sleeper!r}], start_new_session=True); print(p.pid)"
     )
     child = run(code)
-    subprocess.run(["kill", child.lines[0]], check=True)
+    os.kill(int(child.lines[0]), signal.SIGKILL)
 
 
 def test_a_child_that_is_told_to_end_before_it_runs_does_not_survive() -> None:

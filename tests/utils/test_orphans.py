@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import uuid
@@ -63,7 +64,9 @@ class TestMarked:
         self, program: subprocess.Popen[bytes], token: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(orphans, "TERM_S", 0.1)
-        program.send_signal(19)
+        program.send_signal(signal.SIGSTOP)
+        # Of two signals that wait, the kernel delivers SIGTERM first: it must have stopped by then.
+        os.waitid(os.P_PID, program.pid, os.WSTOPPED | os.WNOWAIT)
         assert end_orphans(token, tmp_path / "note") == 1
         assert program.wait(GUARD_S) == -9
 
