@@ -63,10 +63,9 @@ def star_tile() -> Tensor:
 
 def sample(tile: Tensor, x: Tensor, y: Tensor) -> Tensor:
     """``[C, H, W]`` of the tile at positions in tiles (1.0 = once round)."""
-    grid = torch.stack([x, y], dim=-1).add_(_ROUNDS).frac_().mul_(2.0).sub_(1.0)
-    found: Tensor = F.grid_sample(
-        tile, grid[None], mode="bilinear", padding_mode="border", align_corners=True
-    )
+    grid = torch.stack([x, y]).add_(_ROUNDS).frac_().mul_(2.0).sub_(1.0)
+    places = grid.permute(1, 2, 0)[None]  # across and down apart: read faster than side by side
+    found: Tensor = F.grid_sample(tile, places, mode="bilinear", padding_mode="border", align_corners=True)
     return found[0]
 
 
@@ -77,8 +76,10 @@ def half(*fields: Tensor) -> list[Tensor]:
 
 def doubled(*fields: Tensor, like: Tensor) -> list[Tensor]:
     """Back at the size of ``like``."""
-    stack = torch.stack(fields)[None]
-    return list(F.interpolate(stack, like.shape, mode="bilinear", align_corners=False)[0])
+    return [
+        F.interpolate(field[None, None], like.shape, mode="bilinear", align_corners=False)[0, 0]
+        for field in fields
+    ]
 
 
 def wrapped(channels: Tensor) -> Tensor:
