@@ -281,19 +281,18 @@ def test_f11_errors_of_in_betweens_count_too(hybrid: Dream) -> None:
     assert hybrid.playback.engine_away
 
 
-def test_f11_in_betweens_that_are_held_back_do_not_keep_the_trial_from_being_made(hybrid: Dream) -> None:
-    hybrid.controller.buffer_target_s = 1.0
-    hybrid.finish_next()
-    hybrid.finish_next()
-    assert hybrid.waiting_jobs == "w"
-    for _ in range(2):
-        hybrid.engine.fail_next(FailureKind.DEVICE)
-        hybrid.settle()
-    assert not hybrid.engine.open_jobs
-    hybrid.wait(61.0)
-    assert hybrid.waiting_jobs == "k"
-    hybrid.finish_next()
-    assert "w" in hybrid.waiting_jobs
+def test_f11_in_betweens_that_are_held_back_do_not_keep_the_trial_from_being_made(tmp_path: Path) -> None:
+    looped = dream(tmp_path, buffer_s=1.0, frames_per_job=2)
+    looped.settle()
+    looped.finish_next()
+    looped.finish_next()
+    assert looped.waiting_jobs == "ww"
+    looped.engine.fail_next(FailureKind.DEVICE)
+    looped.engine.fail_next(FailureKind.DEVICE)
+    looped.wait(61.0)
+    assert looped.waiting_jobs == "k"
+    looped.finish_next()
+    assert looped.waiting_jobs == "ww"
 
 
 def test_f11_a_trial_that_a_restart_cut_short_is_made_again(hybrid: Dream) -> None:
