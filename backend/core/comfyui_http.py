@@ -8,8 +8,6 @@ that the server had closed in the meantime. Redirects are not followed.
 from __future__ import annotations
 
 import json
-import math
-import re
 import threading
 import time
 import weakref
@@ -25,6 +23,7 @@ from backend.core.bounded_http import Deadline, bounded_session
 from backend.core.http_troubles import AnswerCut, AnswerLost, gateway_trouble, no_json, refusal, trouble_of
 from backend.errors import EngineAnswerError
 from backend.utils.http_headers import Veil, is_sendable, is_settable
+from backend.utils.tame_json import tame
 
 __all__ = ["Answer", "AnswerCut", "AnswerLost", "ComfyHttp", "HttpLimits"]
 
@@ -71,8 +70,7 @@ class Answer:
             EngineAnswerError: It is no JSON.
         """
         try:
-            told = json.loads(self.body, parse_constant=lambda _: None, parse_float=_finite)
-            return _whole_characters(told) if _MAY_BE_HALF.search(self.body) else told
+            return tame(self.body)
         except (ValueError, RecursionError) as error:
             raise no_json(self.url, self.body, error) from None
 
@@ -218,22 +216,3 @@ def _read(response: requests.Response, url: str, cap: int) -> bytes:
         if len(body) > cap:
             raise EngineAnswerError(url, f"more than {cap} bytes")
     return bytes(body)
-
-
-_MAY_BE_HALF = re.compile(rb"\\u[dD][89a-fA-F]")
-
-
-def _whole_characters(told: Any) -> Any:
-    """The same with no half of a surrogate pair in it, which no file and no log could be written with."""
-    if isinstance(told, str):
-        return told.encode(errors="replace").decode()
-    if isinstance(told, list):
-        return [_whole_characters(one) for one in told]
-    if isinstance(told, dict):
-        return {_whole_characters(key): _whole_characters(value) for key, value in told.items()}
-    return told
-
-
-def _finite(written: str) -> float | None:
-    number = float(written)  # 1e400 is correct JSON, and infinite
-    return number if math.isfinite(number) else None

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from backend.core.jobs import FileRef
+from backend.utils.tame_json import tame
 
 MAX_TEXT_CHARS = 8 * 2**20
 """Longer texts are not read (a progress_state of 125 nodes has 4.6 MB)."""
@@ -175,7 +176,7 @@ def parse_text(text: str) -> Event:
     if len(text) > MAX_TEXT_CHARS:
         return Malformed(f"a text of {len(text)} characters")
     try:
-        message = json.loads(text)
+        message = tame(text)
     except (ValueError, RecursionError) as error:
         return Malformed(f"not JSON: {error}")
     if not isinstance(message, dict) or not isinstance(message.get("type"), str):

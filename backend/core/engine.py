@@ -144,8 +144,8 @@ class Engine:
             GraphUnfit: If it lacks a node or a file, or cannot do what the settings ask for.
         """
         stats = self.reach()
-        plan = self._planner.plan(self.client, self.house)
         self._catalog = self._nodes()
+        plan = self._planner.plan(self.client, self.house, self._catalog)
         size = self._needs.size or (plan.family.width, plan.family.height)
         for sample in plan.samples(size, walks=self._needs.walks, continues=self._needs.continues):
             self._check(sample.graph)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 from backend.config_lists import AdapterWish
 from backend.core.adapter_files import adapters_of
+from backend.core.adapters import usable
 from backend.core.custom_workflow import CustomBuilder, CustomWorkflow
 from backend.core.housekeeping import Housekeeping
 from backend.core.jobs import FileRef
 from backend.core.model_choice import ModelWish, choose_models
 from backend.core.model_families import SD15
 from backend.core.model_family import ModelFamily
+from backend.core.node_catalog import NodeCatalog
 from backend.core.sampling import Sampling
 from backend.core.workflow_builder import (
     DecodeLatents,
@@ -24,6 +27,8 @@ from backend.core.workflow_builder import (
     WorkflowBuilder,
 )
 from backend.errors import GraphUnfit, StorageError
+
+log = logging.getLogger(__name__)
 
 _SOME_LATENT = FileRef("some.latent", type="temp")
 
@@ -97,7 +102,7 @@ class Plan:
 class Planner(Protocol):
     """Makes the plan anew each time the server is connected to: what it has may have changed."""
 
-    def plan(self, server: PlanServer, house: Housekeeping) -> Plan:
+    def plan(self, server: PlanServer, house: Housekeeping, catalog: NodeCatalog) -> Plan:
         """Raises EngineError."""
         ...
 
@@ -110,7 +115,7 @@ class FamilyPlanner:
     sampling: SamplingChoice
     adapters: Sequence[AdapterWish] = ()
 
-    def plan(self, server: PlanServer, house: Housekeeping) -> Plan:
+    def plan(self, server: PlanServer, house: Housekeeping, catalog: NodeCatalog) -> Plan:
         """Chooses the model and brings the adapters' pictures there.
 
         Raises:
@@ -125,9 +130,12 @@ class FamilyPlanner:
         try:
             models = choose_models(self.models, server)
             sampling = self.sampling.resolve(models.family)
-            adapters = adapters_of(self.adapters, bring)
+            wished = adapters_of(self.adapters, bring)
         except (ValueError, StorageError) as error:
             raise GraphUnfit((str(error),)) from error
+        adapters = usable(wished, catalog.names)
+        for left_out in (one for one in wished if one not in adapters):
+            log.warning("%s is left out: the server does not have it", left_out)
         builder = WorkflowBuilder(models, sampling, house.latent_prefix, adapters)
         return Plan(builder, models.label, models.family)
 
@@ -143,7 +151,7 @@ class WorkflowPlanner:
     workflow: CustomWorkflow
     size: tuple[int, int] | None = None
 
-    def plan(self, server: PlanServer, house: Housekeeping) -> Plan:
+    def plan(self, server: PlanServer, house: Housekeeping, catalog: NodeCatalog) -> Plan:
         """Needs nothing of the server but its validator."""
         builder = CustomBuilder(self.workflow, house.latent_prefix, self.size)
         family = replace(SD15, name="custom", width=512, height=512)

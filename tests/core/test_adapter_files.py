@@ -27,6 +27,7 @@ from backend.core.engine_plan import FamilyPlanner, SamplingChoice, WorkflowPlan
 from backend.core.housekeeping import Housekeeping
 from backend.core.jobs import FileRef
 from backend.core.model_choice import ModelWish
+from backend.core.node_catalog import NodeCatalog
 from backend.core.workflow_builder import TextToImage
 from backend.core.workflow_files import load_workflow
 from backend.errors import GraphUnfit, StorageError
@@ -114,13 +115,27 @@ def house_at(client: ComfyUIClient) -> Housekeeping:
     return Housekeeping(client, instance="test", hour=lambda: "now", clock=lambda: 0.0)
 
 
+def catalog_at(client: ComfyUIClient) -> NodeCatalog:
+    return NodeCatalog.parse(client.object_info())
+
+
+def test_a_speed_up_that_the_server_lacks_is_left_out(tmp_path: Path, fake_comfy: FakeComfy) -> None:
+    wished = wishes(tmp_path, "dream: {adapters: [{speed_up: LazyCache}]}\n")
+    client = ComfyUIClient(fake_comfy.url)
+    catalog = catalog_at(client)
+    assert "LazyCache" not in catalog
+    plan = FamilyPlanner(ModelWish(), SamplingChoice(), wished).plan(client, house_at(client), catalog)  # type: ignore[arg-type]
+    graph = plan.builder.build(TextToImage("a", "", 1, 64, 64)).graph
+    assert "LazyCache" not in {node["class_type"] for node in graph.values()}
+
+
 def test_a_plan_brings_its_pictures_where_a_restart_of_the_server_leaves_them(
     tmp_path: Path, fake_comfy: FakeComfy
 ) -> None:
     picture(tmp_path / "mask.png", "L")
     wished = wishes(tmp_path, "dream: {adapters: [{inpaint: mask.png}]}\n")
     client = ComfyUIClient(fake_comfy.url)
-    FamilyPlanner(ModelWish(), SamplingChoice(), wished).plan(client, house_at(client))  # type: ignore[arg-type]
+    FamilyPlanner(ModelWish(), SamplingChoice(), wished).plan(client, house_at(client), catalog_at(client))  # type: ignore[arg-type]
     assert client.download(FileRef("dreamloop_test_kept_00.png", "", "input")).startswith(b"\x89PNG")
 
 
@@ -128,7 +143,6 @@ def test_a_plan_brings_its_pictures_where_a_restart_of_the_server_leaves_them(
     ("item", "what"),
     [
         ("{shift: 3}", "shift"),
-        ("{speed_up: TeaCache}", "TeaCache"),
         ("{speed_up: MagicCache}", "one of EasyCache"),
         ("{inpaint: mask.png}", "mask.png"),
     ],
@@ -141,7 +155,9 @@ def test_what_does_not_go_together_is_said_before_the_first_job(
     client = ComfyUIClient(fake_comfy.url)
 
     def look_at_it() -> None:
-        plan = FamilyPlanner(ModelWish(), SamplingChoice(), wished).plan(client, house_at(client))  # type: ignore[arg-type]
+        plan = FamilyPlanner(ModelWish(), SamplingChoice(), wished).plan(
+            client, house_at(client), catalog_at(client)
+        )  # type: ignore[arg-type]
         plan.samples((64, 64), walks=True, continues=True)
 
     with pytest.raises(GraphUnfit, match=what):
@@ -152,7 +168,9 @@ def test_a_workflow_of_the_users_is_a_plan_like_any_other(fake_comfy: FakeComfy)
     names = sorted(path.stem for path in EXAMPLES.glob("*.json"))
     assert names
     client = ComfyUIClient(fake_comfy.url)
-    plan = WorkflowPlanner(load_workflow(EXAMPLES, names[0])).plan(client, house_at(client))
+    plan = WorkflowPlanner(load_workflow(EXAMPLES, names[0])).plan(
+        client, house_at(client), catalog_at(client)
+    )
     assert names[0] in plan.label
     assert plan.builder.build(TextToImage("a cat", "", 1, 64, 64)).picture_node
     assert len(plan.samples((64, 64), walks=True, continues=True)) == 3
