@@ -10,8 +10,8 @@ import pytest
 
 from tests.fakes.fake_comfy import FakeComfy
 
-# Two threads are what the smallest machine has; the pictures do not depend on it.
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+# Two threads are what the smallest machine has, one for each of two workers; no picture depends on it.
+os.environ.setdefault("OMP_NUM_THREADS", "1" if "PYTEST_XDIST_WORKER" in os.environ else "2")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 pytest_plugins = ["tests.fakes.fixtures"]
@@ -24,6 +24,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="URL",
         help="run the contract tests against this ComfyUI too, for example http://127.0.0.1:8188",
     )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where workers share the files: whole daemons first, that none is left to one worker at the end."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items.sort(key=lambda item: not item.path.parent.name.startswith(("end_to_end", "faults")))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

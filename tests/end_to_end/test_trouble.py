@@ -267,7 +267,7 @@ def test_a_start_on_a_full_disk_waits_for_space(tmp_path: Path) -> None:
         assert_calm(running)
 
 
-# A ComfyUI with faults
+# A ComfyUI with faults: the daemon as a process. In one process, and quicker, tests/faults has them all.
 
 
 @dataclass(frozen=True)
@@ -302,6 +302,7 @@ def on_fake(long_dream: OnFake) -> OnFake:
     return long_dream
 
 
+@pytest.mark.long
 def test_a_muted_socket_costs_no_throughput_and_is_told_as_stale(on_fake: OnFake) -> None:
     fake, running = on_fake.fake, on_fake.running
     before = running.wait_for(well)
@@ -318,6 +319,7 @@ def test_a_muted_socket_costs_no_throughput_and_is_told_as_stale(on_fake: OnFake
     running.wait_for(lambda _: holding(on_fake.files / "temp") <= 20)
 
 
+@pytest.mark.long
 def test_a_server_killed_in_mid_job_and_started_again_loses_no_keyframe(on_fake: OnFake) -> None:
     fake, running = on_fake.fake, on_fake.running
     fake.painter.hold()
@@ -331,6 +333,7 @@ def test_a_server_killed_in_mid_job_and_started_again_loses_no_keyframe(on_fake:
     watch.tell()
 
 
+@pytest.mark.long
 def test_black_pictures_are_never_shown_and_the_reason_says_what_may_help(on_fake: OnFake) -> None:
     fake, running = on_fake.fake, on_fake.running
     before = running.wait_for(well)
@@ -346,6 +349,7 @@ def test_black_pictures_are_never_shown_and_the_reason_says_what_may_help(on_fak
     watch.tell()
 
 
+@pytest.mark.long
 def test_the_jobs_of_another_client_are_left_to_end(on_fake: OnFake) -> None:
     fake, running = on_fake.fake, on_fake.running
     before = running.wait_for(well)
@@ -360,6 +364,7 @@ def test_the_jobs_of_another_client_are_left_to_end(on_fake: OnFake) -> None:
     assert not {request.json().get("prompt_id") for request in fake.posted("/interrupt")} & {None, *theirs}
 
 
+@pytest.mark.long
 def test_a_full_graphics_card_is_asked_to_free_memory_before_the_next_try(on_fake: OnFake) -> None:
     fake, running = on_fake.fake, on_fake.running
     before = running.wait_for(well)
@@ -373,6 +378,7 @@ def test_a_full_graphics_card_is_asked_to_free_memory_before_the_next_try(on_fak
     assert "/prompt" in paths[paths.index("/free") :]
 
 
+@pytest.mark.long
 def test_after_all_that_nothing_has_piled_up_anywhere(on_fake: OnFake) -> None:
     fake, running = on_fake.fake, on_fake.running
     running.wait_for(lambda status: status["dream"]["keyframes"] >= 30)

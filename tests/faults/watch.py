@@ -27,7 +27,7 @@ _MAX_PIXELS = 10_000_000
 _STALE_S = 20.0  # a display calls a status stalled after 5 s; this is only to notice one that stands still
 _OURS_QUEUED = 6  # a keyframe and two legs are meant; after a lost answer a second life of each may wait
 _FEWER_THREADS_THAN = 60  # the fake's own and the proxy's among them
-_FEWER_LINES_THAN = 400
+_LINES_ALLOWED = 400
 
 
 class Watch:
@@ -48,6 +48,7 @@ class Watch:
         self.codes: list[str] = []
         self.kinds: set[str] = set()
         self.looks = 0
+        self.lines_allowed = _LINES_ALLOWED
         self.longest_still_s = 0.0
         self._output = output
         self._status = status
@@ -188,7 +189,7 @@ class Watch:
         self._note("files", len(open_files()))
         if self._most["threads"] > _FEWER_THREADS_THAN:
             self._violated(f"I3: there are {self._most['threads']} threads")
-        if self._log.count > _FEWER_LINES_THAN:
+        if self._log.count > self.lines_allowed:
             self._violated(f"I3: {self._log.count} lines were logged")
 
     def _note(self, what: str, count: int) -> None:
