@@ -23,7 +23,8 @@ def test_one_keyframe_may_be_under_way_when_a_life_ends_and_two_when_it_is_kille
 
 
 def holdings(**changes: object) -> soak.Holdings:
-    return dataclasses.replace(soak.Holdings(frozenset(), 3, 10, 1000), **changes)
+    before = soak.Holdings(frozenset(), frozenset("abc"), {"output": soak.Holding(10, 1000)})
+    return dataclasses.replace(before, **changes)
 
 
 @pytest.mark.parametrize(
@@ -31,11 +32,12 @@ def holdings(**changes: object) -> soak.Holdings:
     [
         (holdings(), 0, set()),
         (holdings(), 1, {"jobs stuck in the server's queue"}),
-        (holdings(history=30), 0, {"history entries left"}),
-        (holdings(bytes=30_000_000), 0, {"growth of the server's folders, MB"}),
-        (holdings(files=None, bytes=None), 0, set()),
+        (holdings(history=frozenset(map(str, range(30)))), 0, {"history entries left"}),
+        (holdings(folders={"output": soak.Holding(10, 30_000_000)}), 0, {"output: growth, MB"}),
+        (holdings(folders={"output": soak.Holding(99, 1000)}), 0, {"output: 99 files, growth"}),
+        (holdings(folders={}), 0, set()),
     ],
-    ids=["well", "stuck", "history", "growth", "not told"],
+    ids=["well", "stuck", "history", "bytes", "files", "not told"],
 )
 def test_what_is_missed_is_told(tmp_path: Path, after: soak.Holdings, stuck: int, missed: set[str]) -> None:
     run = Soak(Daemon(tmp_path, "http://127.0.0.1:9", "64x64"), CountingProxy("http://127.0.0.1:9"))
