@@ -74,43 +74,43 @@ def test_f06_a_post_whose_answer_is_lost_is_looked_for_and_runs_once(
         assert max(seeds.values()) == 1, "no graph ran twice"
 
 
-def test_f06_a_post_that_never_arrived_is_made_again_and_runs_once(on_ab: Stage) -> None:
-    fake = on_ab.fake
-    before = on_ab.status()
+def test_f06_a_post_that_never_arrived_is_made_again_and_runs_once(on: Stage) -> None:
+    fake = on.fake
+    before = on.status()
     for _ in range(2):
         fault = fake.fault("POST", "/prompt", close="before", times=1)
-        on_ab.wait_for(lambda _, one=fault: one.hits == 1)
-        after = on_ab.recovers(2)
+        on.wait_for(lambda _, one=fault: one.hits == 1)
+        after = on.recovers(2)
     assert after["dream"]["failed_jobs"] == before["dream"]["failed_jobs"]
     assert max(executions_by_seed(fake).values()) == 1
 
 
-def test_f07_a_result_whose_file_was_deleted_is_dreamt_again_with_another_seed(on_ab: Stage) -> None:
-    fake = on_ab.fake
+def test_f07_a_result_whose_file_was_deleted_is_dreamt_again_with_another_seed(on: Stage) -> None:
+    fake = on.fake
     fake.mute()
-    before = on_ab.wait_for(lambda now: now["engine"]["socket"] == "stale")
-    on_ab.more(1)
-    posts = len(on_ab.keyframe_posts())
+    before = on.wait_for(lambda now: now["engine"]["socket"] == "stale")
+    on.more(1)
+    posts = len(on.keyframe_posts())
     fault = fake.fault("GET", "/view", status=404, when=lambda request: request.query["type"] == "temp")
     seeds: set[int | None] = set()
-    on_ab.wait_for(lambda _: len(seeds.union(map(seed_of, on_ab.keyframe_posts()[posts:]))) >= 3)
-    tries = len(on_ab.keyframe_posts()) - posts
+    on.wait_for(lambda _: len(seeds.union(map(seed_of, on.keyframe_posts()[posts:]))) >= 3)
+    tries = len(on.keyframe_posts()) - posts
     log.info("F07: %d posts for 3 seeds, %d files asked for", tries, fault.hits)
     assert tries <= 12, "each graph is posted at most twice more, and then another seed is tried: no loop"
-    bad = on_ab.status()
+    bad = on.status()
     assert bad["dream"]["failed_jobs"] >= before["dream"]["failed_jobs"] + 2, "counted"
     assert bad["dream"]["retries"] > before["dream"]["retries"]
     fake.heal()
-    on_ab.recovers(2)
+    on.recovers(2)
 
 
-def test_f07_latents_that_somebody_deleted_are_brought_again(on_ab: Stage) -> None:
-    fake = on_ab.fake
-    before = on_ab.status()
+def test_f07_latents_that_somebody_deleted_are_brought_again(on: Stage) -> None:
+    fake = on.fake
+    before = on.status()
     for _ in range(3):
         fake.lose_output_files()
-        on_ab.recovers()
-    after = on_ab.more(1)
+        on.recovers()
+    after = on.more(1)
     log.info("F07: failed jobs %s -> %s", before["dream"]["failed_jobs"], after["dream"]["failed_jobs"])
     assert after["dream"]["failed_jobs"] - before["dream"]["failed_jobs"] <= 6
 

@@ -23,17 +23,17 @@ def width(status: Status) -> int:
     return int(status["dream"]["width"])
 
 
-def test_f10_a_full_card_is_asked_to_free_memory_and_tried_once_more(on_ab: Stage) -> None:
-    fake = on_ab.fake
-    before, posts = on_ab.status(), len(on_ab.keyframe_posts())
+def test_f10_a_full_card_is_asked_to_free_memory_and_tried_once_more(on: Stage) -> None:
+    fake = on.fake
+    before, posts = on.status(), len(on.keyframe_posts())
     fake.painter.errors.append(out_of_memory())
-    on_ab.wait_for(lambda _: len(fake.posted("/free")) >= 1)
-    after = on_ab.recovers(2)
+    on.wait_for(lambda _: len(fake.posted("/free")) >= 1)
+    after = on.recovers(2)
     (freed,) = fake.posted("/free")
     assert freed.json()["unload_models"] is True
     assert after["dream"]["failed_jobs"] == before["dream"]["failed_jobs"] + 1
     assert width(after) == width(before) == 128, "the first time nothing is taken away"
-    seeds = [seed_of(graph) for graph in on_ab.keyframe_posts()[posts:]]
+    seeds = [seed_of(graph) for graph in on.keyframe_posts()[posts:]]
     assert len(seeds) == len(set(seeds))
 
 

@@ -99,13 +99,13 @@ def test_f14_an_outage_of_half_an_hour_fills_no_log_and_is_over_within_30_s_of_i
     assert len([line for line in lines if line.name.startswith("backend")]) <= 31, "one line a minute"
 
 
-def test_f14_a_server_that_goes_away_for_a_while_is_found_again(on_ab: Stage) -> None:
-    fake = on_ab.fake
+def test_f14_a_server_that_goes_away_for_a_while_is_found_again(on: Stage) -> None:
+    fake = on.fake
     fake.kill()
-    on_ab.wait_for(lambda now: now["state"] == "remembering" and now["frame"]["kind"] == "replay")
-    assert on_ab.status()["reason"]["code"] == "engine_unreachable"
+    on.wait_for(lambda now: now["state"] == "remembering" and now["frame"]["kind"] == "replay")
+    assert on.status()["reason"]["code"] == "engine_unreachable"
     fake.restart()
-    on_ab.recovers(2)
+    on.recovers(2)
 
 
 def test_f15_a_node_that_is_missing_is_named_and_the_dream_begins_when_it_comes(
@@ -182,11 +182,11 @@ def test_f16_a_server_that_comes_back_talking_nonsense_is_asked_again(on: Stage,
     on.recovers(2)
 
 
-def test_f16_a_history_of_100_mb_costs_no_memory(on_ab: Stage) -> None:
-    fake = on_ab.fake
+def test_f16_a_history_of_100_mb_costs_no_memory(on: Stage) -> None:
+    fake = on.fake
     fake.mute()
-    on_ab.wait_for(lambda now: now["engine"]["socket"] == "stale")
-    on_ab.more(1)
+    on.wait_for(lambda now: now["engine"]["socket"] == "stale")
+    on.more(1)
     before_mb = most_mb = resident_mb()
     fault = fake.fault("GET", "/history/*", body=Megabytes(100), times=3)
 
@@ -195,9 +195,9 @@ def test_f16_a_history_of_100_mb_costs_no_memory(on_ab: Stage) -> None:
         most_mb = max(most_mb, resident_mb())
         return fault.hits == 3
 
-    on_ab.wait_for(look)
+    on.wait_for(look)
     fake.heal()
-    on_ab.recovers()
+    on.recovers()
     log.info("F16: three histories of 100 MB: from %.0f MB to %.0f MB at most", before_mb, most_mb)
     assert most_mb - before_mb < 64
 
