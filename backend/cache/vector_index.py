@@ -1,0 +1,47 @@
+"""Which memories are most like this one? What every index of vectors answers, and which one to open."""
+
+from __future__ import annotations
+
+from typing import Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Vectors: TypeAlias = NDArray[np.float32]
+Keys: TypeAlias = NDArray[np.int64]
+Found: TypeAlias = tuple[Keys, Vectors]
+"""Keys and their cosine similarities, the most similar first; equal ones by ascending key."""
+
+
+class VectorIndex(Protocol):
+    """Unit vectors by key. Safe to use from several threads.
+
+    Keys are whole numbers from 0 to 2**63 - 1. Vectors have one dimension, all the same length, and norm 1.
+    ``ValueError`` is raised for others.
+    """
+
+    def add(self, key: int, vector: Vectors) -> None:
+        """Hold ``vector`` under ``key``; what stood there is replaced."""
+        ...
+
+    def add_many(self, keys: Keys, vectors: Vectors) -> None:
+        """Hold the rows of ``vectors`` under ``keys``, as when a memory is opened."""
+        ...
+
+    def remove(self, key: int) -> None:
+        """Forget ``key``; one that is not held is no error."""
+        ...
+
+    def nearest(self, vector: Vectors, k: int) -> Found:
+        """The ``k`` most similar, fewer where fewer are held."""
+        ...
+
+    def band(self, vector: Vectors, low: float, high: float, k: int) -> Found:
+        """Up to ``k`` with ``low <= similarity <= high``."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def close(self) -> None:
+        """End what runs in the background. Nothing may be asked afterwards."""
+        ...
