@@ -1,0 +1,39 @@
+"""The arc by which a memory enters the dream: how much of its latent each of the next keyframes takes."""
+
+from __future__ import annotations
+
+import math
+
+MAX_KEYFRAMES = 64
+MAX_STRENGTH = 0.95
+"""The dream itself moves on between two weights, so a weight of 1 would jump over what it moved."""
+
+
+def arc_weights(strength: float, keyframes: int) -> tuple[float, ...]:
+    """How much of a memory's latent is slerped into the start latent of each of the next keyframes.
+
+    The weights are those of a soft walk: if nothing else moved, the dream would have gone the share
+    ``progress`` of the way after each keyframe, slowly at first, evenly, slowly at the end.
+
+    Args:
+        strength: Share of the way to the memory that is gone in the end; clamped to 0 to `MAX_STRENGTH`.
+        keyframes: Length of the arc; clamped to 1 to `MAX_KEYFRAMES`.
+
+    Returns:
+        One weight for each keyframe, 0 to 1.
+    """
+    goal = min(max(strength, 0.0), MAX_STRENGTH) if math.isfinite(strength) else 0.0
+    count = min(max(keyframes, 1), MAX_KEYFRAMES)
+    gone = [goal * progress(place / count) for place in range(count + 1)]
+    return tuple((after - before) / (1.0 - before) for before, after in zip(gone, gone[1:], strict=False))
+
+
+def progress(time: float) -> float:
+    """Share of the way at a share of the time: the speed rises over a quarter, holds, falls over a quarter."""
+    ramp = 0.25
+    if time > 0.5:
+        return 1.0 - progress(1.0 - time)
+    top = 1.0 / (1.0 - ramp)
+    if time < ramp:
+        return top * (time / 2.0 - ramp * math.sin(math.pi * time / ramp) / (2.0 * math.pi))
+    return top * (ramp / 2.0 + time - ramp)

@@ -1,0 +1,318 @@
+"""**CollapseDetector**: is the dream going round in circles?
+
+It compares a window of the newest keyframes with a fixed `Reference`: constants for an embedding that was
+calibrated, else frozen from the first healthy keyframes and kept with the state. A reference that moved
+with the window would call every lasting collapse healthy after a while.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backend.cache.coverage import Coverage, Vectors, measure, similarities
+
+_VERSION = 1
+_TINY = 1e-9
+
+
+class CollapseKind(StrEnum):
+    """How a dream goes round in circles."""
+
+    STILL = "still"
+    DRIFT = "drift"
+    OSCILLATION = "oscillation"
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What windows of a healthy dream measure, in one embedding.
+
+    Attributes:
+        scale: Cosine distance at which two pictures count as alike to 1/e.
+        effective_number: What one healthy window in twenty stays below.
+        dispersion: The same.
+        step: The same.
+        returning: What one healthy window in twenty exceeds.
+    """
+
+    scale: float
+    effective_number: float
+    dispersion: float
+    step: float
+    returning: float
+
+
+@dataclass(frozen=True)
+class CollapseSettings:
+    """When a dream counts as collapsed.
+
+    Attributes:
+        window: Keyframes that are looked at together.
+        healthy: Healthy keyframes from which a reference is frozen where none is calibrated.
+        duplicate: Cosine similarity above which two pictures of this embedding are the same one.
+        enter: Level at which a collapse begins, held for ``patience`` keyframes.
+        leave: Level below which it ends, held as long.
+    """
+
+    window: int = 24
+    healthy: int = 200
+    duplicate: float = 0.995
+    enter: float = 0.5
+    leave: float = 0.3
+    patience: int = 3
+
+
+@dataclass(frozen=True)
+class CollapseState:
+    """What a status shows of the dream's health.
+
+    Attributes:
+        level: 0 for a healthy dream to 1 for one that is lost.
+        collapsed: Whether it counts as collapsed, with hysteresis.
+        coverage: Share of a healthy window's coverage that the newest window has, 0 to 1.
+        effective_number: Distinct pictures that the window amounts to.
+        dispersion: Mean cosine distance between two pictures of the window.
+        step: Mean cosine distance from one keyframe to the next.
+        nearest_memory: Mean similarity to the nearest memory over the window; None where nobody told.
+        kind: How it goes round in circles, while ``level`` says that it does.
+        armed: Whether there is a reference and a full window to compare with it.
+    """
+
+    level: float = 0.0
+    collapsed: bool = False
+    coverage: float = 1.0
+    effective_number: float = 1.0
+    dispersion: float = 0.0
+    step: float = 0.0
+    nearest_memory: float | None = None
+    kind: CollapseKind | None = None
+    armed: bool = False
+
+
+PERCEPTUAL: Mapping[str, Reference] = {}
+"""Calibrated references of the perceptual strategy by its version."""
+
+
+def calibrated(name: str, version: str) -> Reference | None:
+    """The calibrated reference of an embedding, or None where one must be frozen."""
+    return PERCEPTUAL.get(version) if name == "perceptual" else None
+
+
+class CollapseDetector:
+    """Sees one keyframe after the other. Nothing trims what it has seen: an injection least of all."""
+
+    def __init__(self, reference: Reference | None = None, settings: CollapseSettings | None = None) -> None:
+        """A ``reference`` of None is frozen from the first healthy keyframes."""
+        self._settings = settings or CollapseSettings()
+        self._calibrated = reference is not None
+        self._reference = reference
+        self._window: deque[Vectors] = deque(maxlen=self._settings.window)
+        self._nearest: deque[float] = deque(maxlen=self._settings.window)
+        self._healthy: list[Vectors] = []
+        self._streak = 0
+        self._newest = CollapseState()
+
+    @property
+    def reference(self) -> Reference | None:
+        """What windows are compared with; None until enough healthy keyframes were seen."""
+        return self._reference
+
+    @property
+    def newest(self) -> CollapseState:
+        """What `see` returned last."""
+        return self._newest
+
+    def see(self, embedding: Vectors, nearest_memory: float | None = None) -> CollapseState:
+        """Take in the newest keyframe.
+
+        Args:
+            embedding: Its unit vector ``[D]``.
+            nearest_memory: Its similarity to the nearest memory that is older than the window, if known.
+
+        Raises:
+            ValueError: If the vector has no direction, or another dimension than those before.
+        """
+        self._window.append(self._checked(embedding))
+        if nearest_memory is not None and np.isfinite(nearest_memory):
+            self._nearest.append(min(max(float(nearest_memory), -1.0), 1.0))
+        if len(self._window) == self._settings.window:
+            self._judge(np.stack(self._window))
+        return self._newest
+
+    def _checked(self, embedding: Vectors) -> Vectors:
+        vector = np.asarray(embedding, dtype=np.float32).ravel()
+        norm = float(np.linalg.norm(vector))
+        if not (np.isfinite(norm) and norm > _TINY):
+            raise ValueError("an embedding must have a direction")
+        if self._window and len(vector) != len(self._window[-1]):
+            raise ValueError(f"an embedding of {len(vector)} numbers among those of {len(self._window[-1])}")
+        return cast(Vectors, vector / np.float32(norm))
+
+    def _judge(self, window: Vectors) -> None:
+        reference = self._reference or self._blatant()
+        coverage = measure(window, reference.scale)
+        level, kind = _level(coverage, reference)
+        if self._reference is None:
+            self._learn(window[-1], healthy=kind is None)
+        nearest = float(np.mean(self._nearest)) if self._nearest else None
+        collapsed = self._held(level)
+        self._newest = CollapseState(
+            level=level,
+            collapsed=collapsed,
+            coverage=1.0 - level,
+            effective_number=coverage.effective_number,
+            dispersion=coverage.dispersion,
+            step=coverage.step,
+            nearest_memory=nearest,
+            kind=kind,
+            armed=self._reference is not None,
+        )
+
+    def _held(self, level: float) -> bool:
+        """Hysteresis: what ``patience`` keyframes in a row say, beyond the farther of two levels."""
+        now = self._newest.collapsed
+        changes = level < self._settings.leave if now else level >= self._settings.enter
+        self._streak = self._streak + 1 if changes else 0
+        if self._streak < self._settings.patience:
+            return now
+        self._streak = 0
+        return not now
+
+    def _blatant(self) -> Reference:
+        """Until a reference is frozen, only copies of one picture, or of two, are called a collapse."""
+        copy = 1.0 - self._settings.duplicate
+        return Reference(scale=copy, effective_number=4.0, dispersion=copy, step=copy, returning=1.5)
+
+    def _learn(self, newest: Vectors, *, healthy: bool) -> None:
+        if healthy:
+            self._healthy.append(newest)
+        if len(self._healthy) >= self._settings.healthy:
+            self._reference = frozen(np.stack(self._healthy), self._settings.window)
+            self._healthy = []
+
+    def state(self) -> dict[str, object]:
+        """All that it knows, as plain JSON."""
+        return {
+            "version": _VERSION,
+            "reference": None if self._reference is None else asdict(self._reference),
+            "window": _packed(list(self._window)),
+            "nearest": list(self._nearest),
+            "healthy": _packed(self._healthy),
+            "streak": self._streak,
+            "newest": asdict(self._newest),
+        }
+
+    def restore(self, state: object) -> bool:
+        """Go on from what `state` gave; False, and nothing changed, where it is none of ours.
+
+        A calibrated reference is kept: a stored one is taken only where it was frozen.
+        """
+        try:
+            read = _read(state)
+        except (TypeError, ValueError, KeyError, binascii.Error):
+            return False
+        if not self._calibrated:
+            self._reference = read.reference
+        self._window.clear()
+        self._window.extend(read.window)
+        self._nearest.clear()
+        self._nearest.extend(read.nearest)
+        self._healthy = read.healthy[: self._settings.healthy]
+        self._streak = read.streak
+        self._newest = read.newest
+        return True
+
+
+def frozen(healthy: Vectors, window: int) -> Reference:
+    """The reference of healthy keyframes ``[N, D]``, oldest first, N well above ``window``."""
+    similar = similarities(healthy)
+    apart = np.abs(np.subtract.outer(np.arange(len(healthy)), np.arange(len(healthy)))) >= window
+    scale = max(float(np.median(1.0 - similar[apart])) * SCALE_SHARE, _TINY)
+    measures = [measure(healthy[at : at + window], scale) for at in range(len(healthy) - window + 1)]
+
+    def low(name: str) -> float:
+        return float(np.quantile([getattr(one, name) for one in measures], 0.05))
+
+    returning = float(np.quantile([one.returning for one in measures], 0.95))
+    return Reference(scale, low("effective_number"), low("dispersion"), low("step"), returning)
+
+
+SCALE_SHARE = 0.25
+"""Scale of the kernel, as a share of the usual distance between pictures that lie far apart in time."""
+
+
+def _level(coverage: Coverage, reference: Reference) -> tuple[float, CollapseKind | None]:
+    """How much of a healthy window's coverage is missing, and the name for it."""
+    few = _missing(coverage.effective_number - 1.0, reference.effective_number - 1.0)
+    narrow = _missing(coverage.dispersion, reference.dispersion)
+    swings = _missing(2.0 - coverage.returning, 2.0 - max(reference.returning, 0.5))
+    level = max(few, narrow, swings)
+    if level < 0.25:
+        return level, None
+    if swings >= 0.5 or (few >= 0.25 and narrow < 0.25 and coverage.returning > reference.returning):
+        return level, CollapseKind.OSCILLATION
+    if coverage.step < 0.25 * reference.step:
+        return level, CollapseKind.STILL
+    return level, CollapseKind.DRIFT
+
+
+def _missing(measured: float, usual: float) -> float:
+    """0 at the usual value or above, 1 at nothing."""
+    return min(max(1.0 - measured / max(usual, _TINY), 0.0), 1.0)
+
+
+@dataclass(frozen=True)
+class _Read:
+    reference: Reference | None
+    window: list[Vectors]
+    nearest: list[float]
+    healthy: list[Vectors]
+    streak: int
+    newest: CollapseState
+
+
+def _read(state: object) -> _Read:
+    if not isinstance(state, Mapping) or state["version"] != _VERSION:
+        raise ValueError("not a state of this version")
+    newest = CollapseState(**state["newest"])
+    kind = None if newest.kind is None else CollapseKind(newest.kind)
+    reference = None if state["reference"] is None else _reference(state["reference"])
+    nearest = [float(one) for one in state["nearest"]]
+    window, healthy = _unpacked(state["window"]), _unpacked(state["healthy"])
+    if window and healthy and len(window[0]) != len(healthy[0]):
+        raise ValueError("two dimensions in one state")
+    return _Read(reference, window, nearest, healthy, int(state["streak"]), replace(newest, kind=kind))
+
+
+def _reference(stored: Mapping[str, object]) -> Reference:
+    reference = Reference(**{name: float(cast(float, value)) for name, value in stored.items()})
+    if not all(np.isfinite(value) for value in asdict(reference).values()) or reference.scale <= 0:
+        raise ValueError("a reference must be of finite numbers")
+    return reference
+
+
+def _packed(vectors: list[Vectors]) -> dict[str, object]:
+    """Half precision, as text: rounding moves a cosine by less than 1e-6."""
+    if not vectors:
+        return {"shape": [0, 0], "data": ""}
+    rows = np.stack(vectors).astype("<f2")
+    return {"shape": list(rows.shape), "data": base64.b64encode(rows.tobytes()).decode("ascii")}
+
+
+def _unpacked(stored: Mapping[str, object]) -> list[Vectors]:
+    rows: NDArray[np.float16] = np.frombuffer(base64.b64decode(str(stored["data"]), validate=True), "<f2")
+    count, dimension = (int(side) for side in cast(list[int], stored["shape"]))
+    wide = rows.reshape(count, dimension).astype(np.float32)
+    norms = np.linalg.norm(wide, axis=1, keepdims=True)
+    if not (np.isfinite(norms) & (norms > _TINY)).all():
+        raise ValueError("a stored embedding has no direction")
+    return list(wide / norms)

@@ -1,0 +1,223 @@
+"""**InjectionPolicy**: which memory or seed picture is folded back into the dream, when, and how much of it.
+
+One score for all candidates: related but different, not lately used, beautiful. A decision made on keyframe n
+acts from n + `DELAY` on, so that the engine never waits for it. It paces itself by a clock that is handed in
+and by a share of the keyframes, so a fast engine is not given more medicine than a slow one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+from backend.cache.arc import MAX_KEYFRAMES, MAX_STRENGTH
+from backend.cache.collapse import CollapseKind, CollapseState
+
+DELAY = 2
+"""Keyframes from the decision to the first one that it changes: n + 1 is already being painted."""
+
+_VERSION = 1
+_REMEMBERED = 256
+_WHY = {
+    CollapseKind.STILL: "the dream stands still",
+    CollapseKind.DRIFT: "the dream has drifted into a corner",
+    CollapseKind.OSCILLATION: "the dream swings between the same pictures",
+    None: "the dream begins to repeat itself",
+}
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A memory that might be folded in.
+
+    Attributes:
+        id: Its name in the memory.
+        similarity: Cosine to the newest keyframe.
+        score: Its beauty, 0 to 1.
+        last_shown_s: Seconds since it was shown or folded in last; infinite if never.
+        seed_picture: Whether it is one of the user's own pictures.
+    """
+
+    id: str
+    similarity: float
+    score: float
+    last_shown_s: float
+    seed_picture: bool
+
+
+@dataclass(frozen=True)
+class Injection:
+    """What to fold in.
+
+    Attributes:
+        id: The memory's.
+        strength: Share of the way to it that the arc goes in the end, 0 to 1.
+        keyframes: Length of the arc.
+        reason: A sentence for people.
+    """
+
+    id: str
+    strength: float
+    keyframes: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class InjectionSettings:
+    """How freely memories are folded in.
+
+    Attributes:
+        enter: Level of collapse from which on it is done at all.
+        cooldown_s: Seconds from the end of one arc, at the earliest, to the next decision.
+        share: Of the keyframes, at the most, that an arc may touch.
+        low: Similarity below which a candidate is not related any more.
+        high: Similarity above which it is no different picture.
+        rest_s: Seconds after which a memory that was shown is half fresh again.
+        weakest: Strength at the lowest level that acts.
+        strongest: Strength at level 1.
+        shortest: Keyframes of an arc at the lowest level that acts.
+        longest: Keyframes of an arc at level 1.
+    """
+
+    enter: float = 0.35
+    cooldown_s: float = 40.0
+    share: float = 0.15
+    low: float = 0.2
+    high: float = 0.9
+    rest_s: float = 600.0
+    weakest: float = 0.5
+    strongest: float = 0.9
+    shortest: int = 6
+    longest: int = 12
+
+
+class InjectionPolicy:
+    """Decides once a keyframe; `decide` must be called for every keyframe, since it counts them."""
+
+    def __init__(self, settings: InjectionSettings | None = None) -> None:
+        self._settings = settings or InjectionSettings()
+        self._saved = 0.0
+        self._busy = 0
+        self._quiet_until_s = -math.inf
+        self._used_s: OrderedDict[str, float] = OrderedDict()
+
+    def decide(self, now_s: float, state: CollapseState, candidates: Sequence[Candidate]) -> Injection | None:
+        """What to fold in from keyframe n + `DELAY` on, decided on keyframe n; None for nothing.
+
+        Args:
+            now_s: The clock; any origin, but it must not start anew while the policy lives.
+            state: The collapse as keyframe n shows it.
+            candidates: Of any similarity; those outside the band are passed over.
+        """
+        self._earn()
+        if self._busy > 0:
+            self._busy -= 1
+            self._quiet_until_s = now_s + self._settings.cooldown_s
+            return None
+        level = _clamp(state.level)
+        if level < self._settings.enter or now_s < self._quiet_until_s:
+            return None
+        urgency = _clamp((level - self._settings.enter) / max(1.0 - self._settings.enter, 1e-6))
+        keyframes = self._length(urgency)
+        if self._saved < keyframes:
+            return None
+        rated = [(self.score(one, urgency, now_s), one) for one in candidates]
+        weight, best = max(rated, key=lambda pair: pair[0], default=(0.0, None))
+        if best is None or weight <= 0.0:
+            return None
+        return self._chosen(best, urgency, keyframes, state, now_s)
+
+    def score(self, one: Candidate, urgency: float, now_s: float) -> float:
+        """How well a candidate would do, 0 to 1; 0 for one outside the band.
+
+        Args:
+            one: The candidate; whatever numbers it comes with are clamped.
+            urgency: 0 to 1; the higher, the more a different picture is wanted, and a seed picture.
+            now_s: The clock, for what this policy itself has used.
+        """
+        urgency = _clamp(urgency)
+        low, high = self._settings.low, self._settings.high
+        if not low <= one.similarity <= high:
+            return 0.0
+        place = (high - one.similarity) / max(high - low, 1e-6)
+        wanted = 0.4 + 0.4 * urgency
+        different = _clamp(1.0 - abs(place - wanted))
+        rested = self._rested(one, now_s)
+        medicine = urgency if one.seed_picture else 0.5 * (1.0 - urgency)
+        return _clamp(rested * (0.5 * different + 0.3 * _clamp(one.score) + 0.2 * medicine))
+
+    def _rested(self, one: Candidate, now_s: float) -> float:
+        used_s = self._used_s.get(one.id)
+        ago_s = math.inf if used_s is None else max(now_s - used_s, 0.0)
+        shown_s = one.last_shown_s if one.last_shown_s >= 0.0 else 0.0
+        return 1.0 - 0.5 ** (min(ago_s, shown_s) / max(self._settings.rest_s, 1e-6))
+
+    def _earn(self) -> None:
+        """Each keyframe earns its share of a touched one; what is saved is bounded by two arcs."""
+        self._saved = min(self._saved + _clamp(self._settings.share), 2.0 * self._settings.longest)
+
+    def _length(self, urgency: float) -> int:
+        shortest, longest = self._settings.shortest, self._settings.longest
+        return min(max(round(shortest + (longest - shortest) * urgency), 1), MAX_KEYFRAMES)
+
+    def _chosen(
+        self, best: Candidate, urgency: float, keyframes: int, state: CollapseState, now_s: float
+    ) -> Injection:
+        weakest, strongest = self._settings.weakest, self._settings.strongest
+        strength = min(_clamp(weakest + (strongest - weakest) * urgency), MAX_STRENGTH)
+        self._saved -= keyframes
+        self._busy = keyframes + DELAY - 1
+        self._used_s[best.id] = now_s
+        self._used_s.move_to_end(best.id)
+        while len(self._used_s) > _REMEMBERED:
+            self._used_s.popitem(last=False)
+        what = "a seed picture" if best.seed_picture else "a memory"
+        reason = (
+            f"{_WHY[state.kind]} (level {state.level:.2f}, {state.effective_number:.1f} distinct pictures): "
+            f"{what} of similarity {best.similarity:.2f} is folded in over {keyframes} keyframes"
+        )
+        return Injection(best.id, strength, keyframes, reason)
+
+    def state(self, now_s: float) -> dict[str, object]:
+        """All that it knows, as plain JSON; times as seconds ago, for clocks start anew."""
+        quiet_s = self._quiet_until_s - now_s
+        return {
+            "version": _VERSION,
+            "saved": self._saved,
+            "quiet_s": max(quiet_s, 0.0),
+            "used_s_ago": {name: max(now_s - used_s, 0.0) for name, used_s in self._used_s.items()},
+        }
+
+    def restore(self, state: object, now_s: float) -> bool:
+        """Go on from what `state` gave; False, and nothing changed, where it is none of ours.
+
+        An arc that was under way is over: its latents were on the way to an engine that is gone.
+        """
+        try:
+            saved, quiet_s, used = _read(state)
+        except (TypeError, ValueError, KeyError):
+            return False
+        self._saved = min(max(saved, 0.0), 2.0 * self._settings.longest)
+        self._quiet_until_s = now_s + min(max(quiet_s, 0.0), self._settings.cooldown_s)
+        self._used_s = OrderedDict((name, now_s - max(ago_s, 0.0)) for name, ago_s in used[-_REMEMBERED:])
+        self._busy = 0
+        return True
+
+
+def _read(state: object) -> tuple[float, float, list[tuple[str, float]]]:
+    if not isinstance(state, Mapping) or state["version"] != _VERSION:
+        raise ValueError("not a state of this version")
+    ago_s = cast(Mapping[str, float], state["used_s_ago"])
+    used = [(str(name), float(value)) for name, value in ago_s.items()]
+    numbers = [float(state["saved"]), float(state["quiet_s"]), *(value for _, value in used)]
+    if not all(math.isfinite(number) for number in numbers):
+        raise ValueError("a state must be of finite numbers")
+    return numbers[0], numbers[1], used
+
+
+def _clamp(value: float) -> float:
+    """To 0..1; what is no number is 0."""
+    return min(max(value, 0.0), 1.0) if not math.isnan(value) else 0.0
