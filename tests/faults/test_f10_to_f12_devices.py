@@ -84,7 +84,8 @@ def test_f12_a_job_that_hangs_is_given_up_and_nothing_of_others_with_it(
     with stage(tmp_path, fake_ab) as made:
         before = made.wait_for(dreams)
         fake_ab.painter.hold()
-        made.wait_for(lambda _: fake_ab.server.core.queue.running() is not None)
+        begun = fake_ab.painter.samplings
+        made.wait_for(lambda _: fake_ab.painter.samplings > begun)  # ours: theirs comes behind it
         theirs = fake_ab.foreign_job(steps=2)
         began = time.monotonic()
         made.wait_for(lambda now: now["dream"]["failed_jobs"] > before["dream"]["failed_jobs"])
