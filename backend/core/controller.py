@@ -12,7 +12,7 @@ import random
 import threading
 from collections.abc import Callable
 from datetime import datetime
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from backend.core.engine import EngineFacts
 from backend.core.frame_buffer import FrameBuffer
@@ -34,6 +34,9 @@ from backend.errors import (
 from backend.interpolation.latent_encoder import warm_up
 from backend.utils.prompt_manager import PromptManager
 from backend.utils.status_schema import Reason, ReasonCode, State
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 log = logging.getLogger(__name__)
 
@@ -109,6 +112,7 @@ class DreamController:
         self._clock = clock
         self._wall = wall
         self._wake = wake
+        self.on_keyframe: Callable[[Keyframe, Tensor | None], None] = lambda *_: None
         self._trouble = Trouble(rng)
         self._care = generator.care
         self._bad_in_a_row = 0
@@ -340,6 +344,7 @@ class DreamController:
             self._trouble.over()
             self._playback.engine_away = False
         self._playback.wake()
+        self.on_keyframe(keyframe, self._generator.known_latent(keyframe))
         if spent is not None:
             self._generator.retire(spent)
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from backend.core.engine import EngineFacts, finished, latent_file
 from backend.core.engine_care import EngineCare
+from backend.core.folding import Arc
 from backend.core.jobs import FileRef, Job
 from backend.core.ladder import scaled_size
 from backend.core.provenance import Provenance, stamped
@@ -67,6 +68,7 @@ class Keyframe:
         seconds: What the engine needed for it.
         size: Width and height in pixels that were asked for, None where that is not known; the picture may
             be larger.
+        folded: The memory that was folded into its start, if any.
     """
 
     number: int
@@ -79,6 +81,7 @@ class Keyframe:
     parent: int | None
     seconds: float
     size: tuple[int, int] | None = None
+    folded: str | None = None
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,7 @@ class KeyframeJob:
     job: Job
     workflow: Workflow
     size: tuple[int, int]
+    folded: str | None = None
 
 
 class DreamEngine(Protocol):
@@ -156,6 +160,7 @@ class DreamGenerator:
         self._wall = wall
         self._submitted = 0
         self._latents: OrderedDict[int, Tensor] = OrderedDict()
+        self._arc: Arc | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -184,6 +189,11 @@ class DreamGenerator:
             return self._submit(fresh, prompt, seed, None)
         if previous.latent is None or self._feeds_pictures:
             return self._submit(self._from_picture(previous, prompt, seed), prompt, seed, previous)
+        leaning = self._leaning(previous)
+        if leaning is not None:
+            file = self._engine.upload_latent(write_latents(leaning))
+            step = self._step(previous, file, prompt, seed)
+            return self._submit(step, prompt, seed, previous, self._arc.memory_id if self._arc else None)
         try:
             return self._submit(self._step(previous, previous.latent, prompt, seed), prompt, seed, previous)
         except GraphUnfit:
@@ -195,6 +205,25 @@ class DreamGenerator:
             # The file is gone from the server (cleaned up, another server): bring our own copy.
             file = self._engine.upload_latent(write_latents(latent))
             return self._submit(self._step(previous, file, prompt, seed), prompt, seed, previous)
+
+    def fold_in(self, arc: Arc) -> None:
+        """Let the next keyframes lean toward a memory; may be called by any thread."""
+        self._arc = arc
+
+    def known_latent(self, keyframe: Keyframe) -> Tensor | None:
+        """The latent of a keyframe if it is at hand; nothing is fetched."""
+        return self._latents.get(keyframe.number)
+
+    def _leaning(self, previous: Keyframe) -> Tensor | None:
+        """Where the next keyframe starts while a memory is folded in; None while none is."""
+        if self._arc is None or self._arc.over:
+            self._arc = None
+            return None
+        try:
+            return self._arc.lean(self.latent(previous))
+        except LatentRejected as error:
+            log.warning("memory %s is not folded in: %s", self._arc.memory_id[:12], error)
+            return None
 
     def collect(self, pending: KeyframeJob) -> Keyframe:
         """The keyframe of a job that is done.
@@ -223,6 +252,7 @@ class DreamGenerator:
             parent=pending.parent,
             seconds=end.engine_s,
             size=pending.size,
+            folded=pending.folded,
         )
 
     def latent(self, keyframe: Keyframe) -> Tensor:
@@ -282,7 +312,14 @@ class DreamGenerator:
         size = None if previous.size in (None, self.size) else self.size
         return DreamStep(latent, prompt.positive, prompt.negative, seed, self.denoise, size=size)
 
-    def _submit(self, request: Request, prompt: Prompt, seed: int, parent: Keyframe | None) -> KeyframeJob:
+    def _submit(
+        self,
+        request: Request,
+        prompt: Prompt,
+        seed: int,
+        parent: Keyframe | None,
+        folded: str | None = None,
+    ) -> KeyframeJob:
         job, workflow = self._engine.submit(request)
         self._submitted += 1
         return KeyframeJob(
@@ -294,4 +331,5 @@ class DreamGenerator:
             job=job,
             workflow=workflow,
             size=self.size,
+            folded=folded,
         )

@@ -1,0 +1,308 @@
+"""The scorer: judges keyframes on a thread of its own, remembers them, and says what is folded back in.
+
+Nothing waits for it. Keyframes are offered and may be left out when it is behind; what it decides on
+keyframe n acts at n + 2, since n + 1 is already being painted.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Protocol
+
+from backend.cache.arc import arc_weights
+from backend.cache.collapse import CollapseDetector, CollapseState, calibrated
+from backend.cache.injection import Candidate, Injection, InjectionPolicy
+from backend.cache.matching import Identity, Judgement, Vectors
+from backend.cache.memory_row import Added, Memory, NewMemory, Origin, Refused
+from backend.core.folding import Arc
+from backend.core.generator import Keyframe
+from backend.errors import DreamloopError
+from backend.interpolation.latent_encoder import read_latents, write_latents
+from backend.utils.status_schema import utc_text
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+log = logging.getLogger(__name__)
+
+_WAITING = 4
+_EVENTS = 20
+_CANDIDATES = 64
+_NEIGHBOURS = 48
+_SAVE_EVERY = 20
+_RECENT = 24
+# The band in which candidates are looked for; the policy has its own, narrower one.
+_LOW, _HIGH = 0.0, 0.98
+_LONGEST_WAIT_S = 1.0
+
+
+class Judge(Protocol):
+    """Who judges pictures."""
+
+    def judge(self, picture: bytes, prompt: str) -> Judgement: ...
+
+
+class Recollection(Protocol):
+    """The memory, as far as the scorer needs it."""
+
+    def add(self, new: NewMemory) -> Added | Refused: ...
+
+    def get(self, memory_id: str) -> Memory | None: ...
+
+    def nearest(self, vector: Vectors, k: int) -> list[tuple[str, float]]: ...
+
+    def band(self, vector: Vectors, low: float, high: float, k: int) -> list[tuple[str, float]]: ...
+
+    def latent(self, memory_id: str) -> bytes | None: ...
+
+    def picture(self, memory_id: str) -> bytes: ...
+
+    def set_latent(self, memory_id: str, latent: bytes) -> None: ...
+
+    def shown(self, memory_id: str) -> None: ...
+
+
+@dataclass(frozen=True)
+class InjectionEvent:
+    """A memory that was folded in.
+
+    Attributes:
+        at: UTC, ISO 8601.
+        keyframe: The keyframe on which it was decided.
+    """
+
+    at: str
+    keyframe: int
+    memory_id: str
+    strength: float
+    keyframes: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class _Offer:
+    keyframe: Keyframe
+    latent: Tensor | None
+
+
+class Scorer:
+    """Judges, remembers, and watches for collapse.
+
+    Args:
+        judge: Gives embedding and score.
+        memory: Where pictures are remembered.
+        policy: Decides what is folded in; None for never.
+        inject: Called with what is to be folded into the next keyframes.
+        encode: Picture to latent, by the engine; for seed pictures, which have none. May take its time.
+        save: Called with the state that is to survive a restart.
+        clock: Monotonic seconds.
+        wall: Now, with a zone.
+    """
+
+    def __init__(
+        self,
+        judge: Judge,
+        memory: Recollection,
+        policy: InjectionPolicy | None,
+        *,
+        inject: Callable[[Arc], None],
+        encode: Callable[[bytes], Tensor],
+        save: Callable[[Mapping[str, object]], None],
+        clock: Callable[[], float],
+        wall: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self.state = CollapseState()
+        self.judged = 0
+        self.left_out = 0
+        self.remembered = 0
+        self.injections = 0
+        self.newest: Judgement | None = None
+        self.events: deque[InjectionEvent] = deque(maxlen=_EVENTS)
+        self._judge = judge
+        self._memory = memory
+        self._policy = policy
+        self._inject = inject
+        self._encode = encode
+        self._save = save
+        self._clock = clock
+        self._wall = wall
+        self._detectors: dict[str, CollapseDetector] = {}
+        self._stored: Mapping[str, Any] = {}
+        self._recent: deque[str] = deque(maxlen=_RECENT)
+        self._offers: deque[_Offer] = deque()
+        self._something = threading.Condition()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="scorer", daemon=True)
+
+    def start(self) -> None:
+        """Begin to judge."""
+        self._thread.start()
+
+    def stop(self, timeout_s: float = 2.0) -> None:
+        """Judge no more, and keep what is known for the next start."""
+        with self._something:
+            self._stopping = True
+            self._something.notify_all()
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
+        self._keep_state()
+
+    def restore(self, stored: Mapping[str, Any]) -> None:
+        """Go on from what an earlier run saved; what makes no sense is passed over."""
+        self._stored = stored if isinstance(stored, Mapping) else {}
+        if self._policy is not None and not self._policy.restore(self._stored.get("policy"), self._clock()):
+            log.debug("the injection policy starts anew")
+
+    def offer(self, keyframe: Keyframe, latent: Tensor | None) -> None:
+        """A new keyframe, to be judged when there is time; never waits."""
+        with self._something:
+            if len(self._offers) >= _WAITING:
+                self._offers.popleft()
+                self.left_out += 1
+            self._offers.append(_Offer(keyframe, latent))
+            self._something.notify_all()
+
+    def turn(self) -> bool:
+        """Judge one keyframe; False if none waits."""
+        with self._something:
+            offer = self._offers.popleft() if self._offers else None
+        if offer is None:
+            return False
+        keyframe = offer.keyframe
+        judgement = self._judge.judge(keyframe.picture, keyframe.prompt.positive)
+        self.newest = judgement
+        self.judged += 1
+        older = self._nearest_older(judgement.embedding)
+        self.state = self._detector(judgement.identity).see(judgement.embedding, older)
+        self._remember(offer, judgement)
+        self._consider(keyframe, judgement)
+        if self.judged % _SAVE_EVERY == 0:
+            self._keep_state()
+        return True
+
+    def _nearest_older(self, embedding: Vectors) -> float | None:
+        """Similarity to the nearest memory that is no part of the present."""
+        near = self._memory.nearest(embedding, _NEIGHBOURS)
+        return next((similarity for name, similarity in near if name not in self._recent), None)
+
+    def _remember(self, offer: _Offer, judgement: Judgement) -> None:
+        keyframe = offer.keyframe
+        added = self._memory.add(
+            NewMemory(
+                picture=keyframe.picture,
+                latent=None if offer.latent is None else write_latents(offer.latent),
+                embedding=judgement.embedding,
+                identity=judgement.identity,
+                score=judgement.score,
+                theme=keyframe.prompt.theme,
+                prompt=keyframe.prompt.positive,
+                negative=keyframe.prompt.negative,
+                seed=keyframe.seed,
+                parents=() if keyframe.parent is None else (str(keyframe.parent),),
+                denoise=keyframe.denoise,
+                shows_prompt=judgement.shows_prompt,
+                origin=Origin.DREAMT if keyframe.folded is None else Origin.INJECTED,
+            )
+        )
+        if isinstance(added, Added):
+            self.remembered += 1
+            self._recent.append(added.id)
+
+    def _consider(self, keyframe: Keyframe, judgement: Judgement) -> None:
+        if self._policy is None:
+            return
+        near = self._memory.band(judgement.embedding, _LOW, _HIGH, _CANDIDATES)
+        candidates = [one for one in (self._candidate(*found) for found in near) if one is not None]
+        chosen = self._policy.decide(self._clock(), self.state, candidates)
+        if chosen is not None:
+            self._fold_in(keyframe, chosen)
+
+    def _candidate(self, memory_id: str, similarity: float) -> Candidate | None:
+        memory = self._memory.get(memory_id)
+        if memory is None or memory_id in self._recent:
+            return None
+        if memory.latent is None and memory.origin is not Origin.SEED:
+            return None
+        return Candidate(
+            memory_id, similarity, memory.score, self._seconds_since(memory), memory.origin is Origin.SEED
+        )
+
+    def _seconds_since(self, memory: Memory) -> float:
+        """Since it was in the dream last: as itself, or folded in."""
+        try:
+            last = datetime.fromisoformat(memory.last_shown_at or memory.added_at)
+            return max(0.0, (self._wall() - last).total_seconds())
+        except (ValueError, TypeError):
+            return math.inf
+
+    def _fold_in(self, keyframe: Keyframe, chosen: Injection) -> None:
+        try:
+            latent = self._latent_of(chosen.id)
+        except DreamloopError as error:
+            log.warning("memory %s cannot be folded in: %s", chosen.id[:12], error)
+            return
+        arc = Arc(chosen.id, latent, arc_weights(chosen.strength, chosen.keyframes), chosen.reason)
+        self._memory.shown(chosen.id)
+        self.injections += 1
+        self.events.append(
+            InjectionEvent(
+                utc_text(self._wall()),
+                keyframe.number,
+                chosen.id,
+                round(chosen.strength, 3),
+                chosen.keyframes,
+                chosen.reason,
+            )
+        )
+        log.info("%s", chosen.reason)
+        self._inject(arc)
+
+    def _latent_of(self, memory_id: str) -> Tensor:
+        """A memory's latent; a seed picture's is made by the engine when it is first needed, and kept."""
+        data = self._memory.latent(memory_id)
+        if data is None:
+            made = self._encode(self._memory.picture(memory_id))
+            self._memory.set_latent(memory_id, write_latents(made))
+            return made
+        return read_latents(data)
+
+    def _detector(self, identity: Identity) -> CollapseDetector:
+        """The one for embeddings of this sort: numbers of two sorts have nothing to do with each other."""
+        name = str(identity)
+        if name not in self._detectors:
+            detector = CollapseDetector(calibrated(identity.name, identity.version))
+            stored = self._stored.get("detectors")
+            if isinstance(stored, Mapping) and name in stored:
+                detector.restore(stored[name])
+            self._detectors[name] = detector
+        return self._detectors[name]
+
+    def _keep_state(self) -> None:
+        detectors = {name: detector.state() for name, detector in self._detectors.items()}
+        known = self._stored.get("detectors")
+        kept = dict(known) if isinstance(known, Mapping) else {}
+        state: dict[str, object] = {"version": 1, "detectors": kept | detectors}
+        if self._policy is not None:
+            state["policy"] = self._policy.state(self._clock())
+        try:
+            self._save(state)
+        except DreamloopError as error:
+            log.warning("the state of the memory's policies is not kept: %s", error)
+
+    def _run(self) -> None:
+        while not self._stopping:
+            try:
+                busy = self.turn()
+            except Exception:
+                log.exception("the scorer stumbled; it goes on with the next keyframe")
+                busy = False
+            if not busy:
+                with self._something:
+                    if not self._offers and not self._stopping:
+                        self._something.wait(_LONGEST_WAIT_S)
