@@ -6,10 +6,12 @@
     ├── ConfigError             settings that cannot be used; every problem at once (exit 78)
     ├── PromptsError            themes that cannot be used
     ├── AlreadyRunning          another Dreamloop owns the output or status folder (exit 75)
+    │   └── MemoryInUse         another process owns the memory (exit 75)
     ├── NoDaemon                nobody answers at the control socket (exit 69)
     ├── StorageError            a file could not be written or read
     ├── PictureRejected         bytes that are not a picture fit to be shown
     ├── LatentRejected          bytes that are not a latent fit to dream on from
+    ├── MatcherUnfit            a judge of pictures that cannot be had: no weights, a file that is no model
     └── EngineError             the engine (ComfyUI or the embedded one)
         ├── EngineUnreachable   no answer: wait and try again
         ├── EngineAnswerError   an answer that makes no sense: not a ComfyUI, too large, cut off
@@ -86,6 +88,15 @@ class AlreadyRunning(DreamloopError):  # noqa: N818 - a state of the world, not 
         )
 
 
+class MemoryInUse(AlreadyRunning):
+    """Another process owns this memory."""
+
+    def __init__(self, pid: int | None, folder: Path) -> None:
+        self.pid = pid
+        owner = f"process {pid}" if pid else "another process"
+        DreamloopError.__init__(self, f"{owner} has the memory in {folder} open; a memory has one owner at a time")
+
+
 class NoDaemon(DreamloopError):  # noqa: N818 - a state of the world, not a mistake
     """Nobody answers at the control socket."""
 
@@ -118,6 +129,10 @@ class PictureRejected(DreamloopError):  # noqa: N818
 
 class LatentRejected(DreamloopError):  # noqa: N818
     """Bytes that are not a latent fit to dream on from: broken, of a wrong shape, not finite."""
+
+
+class MatcherUnfit(DreamloopError):  # noqa: N818
+    """A judge of pictures that cannot be had: weights missing, a file that is no model, no such class."""
 
 
 class EngineError(DreamloopError):

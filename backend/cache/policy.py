@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from backend.cache.memory_row import NewMemory, Origin, Refusal
+
+ALONE = -1.0
+"""The redundancy of a memory that was compared with none."""
 
 
 @dataclass(frozen=True)
@@ -33,19 +35,17 @@ class Policy:
         admit_below: Cosine similarity to the *nearest* memory from which on a picture adds nothing (the mean
             over all would let exact duplicates in).
         min_score: Beauty below which a dreamt picture is not remembered. Seeds are the user's own choice.
-        redundancy_step: Similarities are told apart in steps of this; within a step, beauty decides.
         neighbours: How many memories around a new one learn that it is near them.
         rechecks: How many stale nearest similarities are looked up again to find one that must go.
     """
 
     admit_below: float = 0.95
     min_score: float = 0.0
-    redundancy_step: float = 0.01
     neighbours: int = 8
     rechecks: int = 8
 
     def __post_init__(self) -> None:
-        if not (0.0 < self.redundancy_step <= 1.0 and self.neighbours >= 1 and self.rechecks >= 1):
+        if self.neighbours < 1 or self.rechecks < 1:
             raise ValueError(f"{self} cannot be followed")
 
     def refusal(self, new: NewMemory, similarity: float | None) -> Refusal | None:
@@ -58,20 +58,24 @@ class Policy:
             return Refusal.NOT_BEAUTIFUL
         return None
 
-    def worth(self, nearest_similarity: float | None, score: float) -> Worth:
-        """What a memory is worth keeping for; the least of all goes first."""
-        similarity = -1.0 if nearest_similarity is None else nearest_similarity
-        return Worth(-math.floor(similarity / self.redundancy_step + 1e-6), score)
 
-
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class Worth:
-    """Compared first by how alone a memory is, then by how beautiful.
+    """Why a memory is kept.
 
     Attributes:
-        solitude: Steps of similarity to its nearest neighbour, negated: less is more redundant.
+        redundancy: Cosine similarity to its nearest neighbour, see :func:`redundancy_of`.
         score: Beauty.
     """
 
-    solitude: int
+    redundancy: float
     score: float
+
+    def leaves_before(self, other: Worth) -> bool:
+        """The more redundant goes first, and of two alike the less beautiful."""
+        return (-self.redundancy, self.score) < (-other.redundancy, other.score)
+
+
+def redundancy_of(similarity: float | None) -> float:
+    """A similarity in thousandths, so that the two of a pair tie, whichever was asked about the other."""
+    return ALONE if similarity is None else round(similarity, 3)

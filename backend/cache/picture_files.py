@@ -1,0 +1,218 @@
+"""The memory's pictures and latents: files named by what is in them.
+
+::
+
+    pictures/<2 digits>/<SHA-256 of the picture>.<png|jpg|webp>
+    latents/<2 digits>/<SHA-256 of its picture>.<32 digits of the latent's own SHA-256>.latent
+
+A file is written whole before a row names it and removed after its row is gone, so whatever happens in
+between leaves a file too many, which ``check`` sweeps, and never a row without its file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import os
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from PIL import Image
+
+from backend.cache.quarantine import set_aside
+from backend.errors import PictureRejected, StorageError
+from backend.utils.file_ops import read_at_most, sweep_temporaries, write_atomic
+
+PICTURES, LATENTS = "pictures", "latents"
+MAX_FILE_BYTES = 64 * 2**20
+"""Of one picture or latent; what is larger was not made by any engine we know."""
+MAX_PIXELS = 2**26
+
+_SUFFIXES = {"PNG": ".png", "JPEG": ".jpg", "MPO": ".jpg", "WEBP": ".webp"}
+_PICTURE = re.compile(r"pictures/(?P<shard>[0-9a-f]{2})/(?P<id>(?P=shard)[0-9a-f]{62})\.(png|jpg|webp)")
+_LATENT = re.compile(
+    r"latents/(?P<shard>[0-9a-f]{2})/(?P<id>(?P=shard)[0-9a-f]{62})\.(?P<own>[0-9a-f]{32})\.latent"
+)
+
+
+@dataclass(frozen=True)
+class PictureSize:
+    """What the header of a picture tells.
+
+    Attributes:
+        width: Pixels.
+        height: Pixels.
+        suffix: Of the file that it becomes, with its dot.
+    """
+
+    width: int
+    height: int
+    suffix: str
+
+
+def size_of(picture: bytes) -> PictureSize:
+    """Reads the header only: whoever hands a picture in has seen it whole.
+
+    Raises:
+        PictureRejected: It is no PNG, JPEG or WebP, or too large.
+    """
+    if len(picture) > MAX_FILE_BYTES:
+        raise PictureRejected("broken", f"{len(picture):,} bytes are more than {MAX_FILE_BYTES:,}")
+    try:
+        with Image.open(io.BytesIO(picture), formats=("PNG", "JPEG", "WEBP")) as image:
+            width, height, suffix = image.width, image.height, _SUFFIXES[image.format or ""]
+    except Exception as error:  # noqa: BLE001 - decoders raise whatever they like at broken bytes
+        raise PictureRejected("broken", f"{len(picture)} bytes: {error or type(error).__name__}") from None
+    if width * height > MAX_PIXELS:
+        raise PictureRejected("broken", f"{width}x{height} is more than {MAX_PIXELS:,} pixels")
+    return PictureSize(width, height, suffix)
+
+
+def id_of(picture: bytes) -> str:
+    """The name of a picture: SHA-256 of its bytes, hexadecimal."""
+    return hashlib.sha256(picture).hexdigest()
+
+
+def picture_path(picture_id: str, suffix: str) -> str:
+    """Where a picture belongs, relative to the memory's folder."""
+    return f"{PICTURES}/{picture_id[:2]}/{picture_id}{suffix}"
+
+
+def latent_path(picture_id: str, latent: bytes) -> str:
+    """Where the latent of a picture belongs, relative to the memory's folder."""
+    own = hashlib.sha256(latent).hexdigest()[:32]
+    return f"{LATENTS}/{picture_id[:2]}/{picture_id}.{own}.latent"
+
+
+def is_ours(relative: str) -> bool:
+    """Whether it is a path as this module makes them, which leads nowhere else."""
+    return bool(_PICTURE.fullmatch(relative) or _LATENT.fullmatch(relative))
+
+
+def owner_of(relative: str) -> str:
+    """The id of the picture that a file of ours is, or belongs to."""
+    found = _PICTURE.fullmatch(relative) or _LATENT.fullmatch(relative)
+    if found is None:
+        raise ValueError(f"{relative!r} is no file of the memory")
+    return found["id"]
+
+
+def is_whole(relative: str, data: bytes) -> bool:
+    """Whether the bytes are those that a file is named after."""
+    digest = hashlib.sha256(data).hexdigest()
+    if latent := _LATENT.fullmatch(relative):
+        return digest.startswith(latent["own"])
+    picture = _PICTURE.fullmatch(relative)
+    return picture is not None and picture["id"] == digest
+
+
+class MemoryFiles:
+    """The files of one memory.
+
+    Args:
+        folder: Of the memory.
+        durable: What was written survives a power cut.
+        clock: The time, for the names of what is set aside.
+    """
+
+    def __init__(self, folder: Path, *, durable: bool, clock: Callable[[], datetime]) -> None:
+        self.folder = folder
+        self._durable = durable
+        self._clock = clock
+
+    def prepare(self) -> None:
+        """Makes the folders, once and durably: a file in a folder that a power cut took is lost, too.
+
+        Raises:
+            StorageError: The disk said no.
+        """
+        for kind in (PICTURES, LATENTS):
+            parent = self.folder / kind
+            try:
+                parent.mkdir(parents=True, exist_ok=True)
+                missing = {f"{number:02x}" for number in range(256)} - set(os.listdir(parent))  # noqa: PTH208
+                for shard in missing:
+                    (parent / shard).mkdir(exist_ok=True)
+                if missing and self._durable:
+                    _sync(parent)
+            except OSError as error:
+                raise StorageError(parent, error) from error
+
+    def write(self, relative: str, data: bytes) -> None:
+        """Writes a file whole or not at all.
+
+        Raises:
+            StorageError: The disk said no; nothing of it is left.
+        """
+        write_atomic(self.folder / relative, data, durable=self._durable)
+
+    def read(self, relative: str) -> bytes | None:
+        """The bytes of a file; None if there is no such file (or something else under its name).
+
+        Raises:
+            StorageError: It is there and cannot be read.
+        """
+        path = self.folder / relative
+        if not is_ours(relative) or not path.is_file():
+            return None
+        try:
+            return read_at_most(path, MAX_FILE_BYTES)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise StorageError(path, error) from error
+
+    def size(self, relative: str) -> int | None:
+        """Bytes of a file; None if there is no such file."""
+        path = self.folder / relative
+        try:
+            return path.stat().st_size if path.is_file() else None
+        except OSError:
+            return None
+
+    def remove(self, relative: str) -> None:
+        """Removes a file; one that cannot be removed is left for ``check``."""
+        with contextlib.suppress(OSError):
+            (self.folder / relative).unlink()
+
+    def set_aside(self, relative: str) -> None:
+        """Moves a broken file out of the way, to the memory's own folder.
+
+        Raises:
+            StorageError: It cannot be moved.
+        """
+        set_aside(self.folder / relative, self.folder, self._clock)
+
+    def walk(self, kind: str) -> Iterator[str]:
+        """All files of a kind, by their relative paths, strange ones too; in no order."""
+        for shard in sorted(_entries(self.folder / kind)):
+            for name in _entries(self.folder / kind / shard):
+                yield f"{kind}/{shard}/{name}"
+
+    def sweep(self) -> int:
+        """Removes what killed writers left half written. Returns how many there were."""
+        swept = sweep_temporaries(self.folder)
+        for kind in (PICTURES, LATENTS):
+            swept += sum(
+                sweep_temporaries(self.folder / kind / shard) for shard in _entries(self.folder / kind)
+            )
+        return swept
+
+
+def _entries(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)  # noqa: PTH208 - names of a hundred thousand files, without a Path for each
+    except OSError:  # no folder, no files
+        return []
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

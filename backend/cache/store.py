@@ -1,0 +1,281 @@
+"""The rows of the memory: what is asked of them, and what is done to them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from backend.cache.database import Database
+from backend.cache.matching import Identity, Vectors
+from backend.cache.memory_row import Memory, Order
+from backend.cache.policy import ALONE, Worth
+from backend.cache.row_codec import FIELDS, blob_of, identity_text, memory_from, values_of, vector_from
+
+ROW_BYTES = 1024
+"""What a row with its indexes takes, about; a vector comes on top."""
+
+_ORDERS = {
+    Order.NEWEST: "key DESC",
+    Order.OLDEST: "key",
+    Order.BEAUTY: "score DESC, key DESC",
+    Order.SHOWN: "times_shown DESC, key DESC",
+}
+
+
+@dataclass(frozen=True)
+class Near:
+    """The nearest other memory of one, when that was last looked up."""
+
+    redundancy: float
+    key: int | None
+
+
+NOBODY = Near(ALONE, None)
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Bytes of one memory's files and of its vector."""
+
+    picture: int
+    latent: int
+    vector: int
+
+    @property
+    def total(self) -> int:
+        return self.picture + self.latent + self.vector + ROW_BYTES
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What decides whether a memory goes.
+
+    Attributes:
+        stale: Its nearest is gone, so it is less redundant than it says.
+        files: Its own, relative.
+    """
+
+    key: int
+    id: str
+    worth: Worth
+    stale: bool
+    nearest_key: int | None
+    pinned: bool
+    bytes: int
+    files: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Filed:
+    """A row as its files should be. ``memory`` is None where the row makes no sense."""
+
+    key: int
+    id: str
+    memory: Memory | None
+    picture: str
+    picture_bytes: int
+    latent: str | None
+    latent_bytes: int
+    vector: bytes | None
+
+
+class MemoryStore(Database):
+    """The rows of one memory."""
+
+    # What is written; all of it within a transaction.
+
+    def insert(self, memory: Memory, sizes: Sizes, vector: Vectors | None, near: Near) -> int:
+        """A new row. Returns its key."""
+        values = (
+            *values_of(memory),
+            sizes.picture,
+            sizes.latent,
+            near.redundancy,
+            near.key,
+            sizes.total,
+        )
+        marks = ", ".join("?" * len(values))
+        cursor = self._writer.execute(
+            f"INSERT INTO memories ({FIELDS}, picture_bytes, latent_bytes, redundancy, nearest_key, bytes) "  # noqa: S608
+            f"VALUES ({marks})",
+            values,
+        )
+        key = int(cursor.lastrowid or 0)
+        if vector is not None:
+            self._writer.execute("INSERT INTO vectors VALUES (?, ?)", (key, blob_of(vector)))
+        self._count(1, sizes.total)
+        return key
+
+    def delete(self, key: int) -> None:
+        """Takes a row away, with its vector."""
+        row = self._writer.execute("SELECT bytes FROM memories WHERE key = ?", (key,)).fetchone()
+        if row is not None:
+            self._writer.execute("DELETE FROM memories WHERE key = ?", (key,))
+            self._count(-1, -int(row[0]))
+        self._writer.execute("DELETE FROM vectors WHERE key = ?", (key,))
+
+    def set_near(self, key: int, near: Near) -> None:
+        self._writer.execute(
+            "UPDATE memories SET redundancy = ?, nearest_key = ? WHERE key = ?",
+            (near.redundancy, near.key, key),
+        )
+
+    def raise_near(self, key: int, near: Near) -> None:
+        """As :meth:`set_near`, where that is nearer than what was known."""
+        self._writer.execute(
+            "UPDATE memories SET redundancy = ?, nearest_key = ? WHERE key = ? AND redundancy < ?",
+            (near.redundancy, near.key, key, near.redundancy),
+        )
+
+    def set_vector(
+        self, key: int, vector: Vectors | None, identity: Identity | None, score: float | None
+    ) -> None:
+        """Another embedding, or none."""
+        self._writer.execute("DELETE FROM vectors WHERE key = ?", (key,))
+        if vector is not None:
+            self._writer.execute("INSERT INTO vectors VALUES (?, ?)", (key, blob_of(vector)))
+        self._writer.execute(
+            "UPDATE memories SET identity = ?, score = coalesce(?, score) WHERE key = ?",
+            (identity_text(identity), score, key),
+        )
+
+    def drop_latent(self, key: int) -> None:
+        row = self._writer.execute("SELECT latent_bytes FROM memories WHERE key = ?", (key,)).fetchone()
+        if row is not None:
+            self._writer.execute(
+                "UPDATE memories SET latent = NULL, latent_bytes = 0, bytes = bytes - ? WHERE key = ?",
+                (row[0], key),
+            )
+            self._count(0, -int(row[0]))
+
+    def drop_vectors_without_rows(self) -> None:
+        self._writer.execute("DELETE FROM vectors WHERE key NOT IN (SELECT key FROM memories)")
+
+    def pin(self, key: int, pinned: bool) -> None:
+        self._writer.execute("UPDATE memories SET pinned = ? WHERE key = ?", (int(pinned), key))
+
+    def shown(self, key: int, when: str) -> None:
+        self._writer.execute(
+            "UPDATE memories SET times_shown = times_shown + 1, last_shown_at = ? WHERE key = ?", (when, key)
+        )
+
+    def recount(self) -> None:
+        """Sets the totals to what the rows say."""
+        self._writer.execute(
+            "UPDATE totals SET entries = (SELECT count(*) FROM memories), "
+            "bytes = (SELECT coalesce(sum(bytes), 0) FROM memories)"
+        )
+
+    def forget_embeddings(self) -> None:
+        self._writer.execute("DELETE FROM vectors")
+        self._writer.execute("UPDATE memories SET identity = ''")
+
+    def rebuilding(self, yes: bool) -> None:
+        self._writer.execute("UPDATE totals SET rebuilding = ?", (int(yes),))
+
+    # What is read, from any thread.
+
+    def totals(self) -> tuple[int, int, bool]:
+        """Entries, bytes, and whether rows are still being made from files."""
+        entries, size, rebuilding = self._one("SELECT entries, bytes, rebuilding FROM totals") or (0, 0, 0)
+        return int(entries), int(size), bool(rebuilding)
+
+    def counted(self) -> tuple[int, int]:
+        """Entries and bytes as the rows say, counted one by one."""
+        entries, size = self._one("SELECT count(*), coalesce(sum(bytes), 0) FROM memories") or (0, 0)
+        return int(entries), int(size)
+
+    def vectors_without_rows(self) -> int:
+        found = self._one("SELECT count(*) FROM vectors WHERE key NOT IN (SELECT key FROM memories)")
+        return int(found[0]) if found else 0
+
+    def key_of(self, memory_id: str) -> int | None:
+        row = self._one("SELECT key FROM memories WHERE id = ?", memory_id)
+        return None if row is None else int(row[0])
+
+    def get(self, memory_id: str) -> Memory | None:
+        row = self._one(f"SELECT {FIELDS} FROM memories WHERE id = ?", memory_id)  # noqa: S608
+        return None if row is None else memory_from(row)
+
+    def ids_of(self, keys: Sequence[int]) -> dict[int, str]:
+        """Ids by key, of those that are there."""
+        marks = ", ".join("?" * len(keys))
+        rows = self._all(f"SELECT key, id FROM memories WHERE key IN ({marks})", *keys)  # noqa: S608
+        return {int(key): str(memory_id) for key, memory_id in rows}
+
+    def vector_of(self, memory_id: str, identity: Identity) -> Vectors | None:
+        row = self._one(
+            "SELECT v.vector FROM memories m JOIN vectors v USING (key) WHERE m.id = ? AND m.identity = ?",
+            memory_id,
+            identity_text(identity),
+        )
+        return None if row is None else vector_from(row[0], identity)
+
+    def listed(self, offset: int, limit: int, order: Order) -> list[Memory]:
+        rows = self._all(
+            f"SELECT {FIELDS} FROM memories ORDER BY {_ORDERS[order]} LIMIT ? OFFSET ?",  # noqa: S608
+            limit,
+            offset,
+        )
+        return [memory for memory in map(memory_from, rows) if memory is not None]
+
+    def of_other_identity(self, identity: Identity, limit: int) -> list[str]:
+        """Ids of rows whose embedding is another's, or that have none."""
+        own = identity_text(identity)
+        rows = self._all(
+            "SELECT id FROM (SELECT id FROM memories WHERE identity < ? LIMIT ?) UNION ALL "
+            "SELECT id FROM (SELECT id FROM memories WHERE identity > ? LIMIT ?) LIMIT ?",
+            *(own, limit, own, limit, limit),
+        )
+        return [str(row[0]) for row in rows]
+
+    def vectors_after(self, key: int, limit: int, identity: Identity) -> list[tuple[int, bytes]]:
+        """A page of vectors of an identity, by ascending key."""
+        return self._all(
+            "SELECT v.key, v.vector FROM vectors v CROSS JOIN memories m ON m.key = v.key "
+            "WHERE v.key > ? AND m.identity = ? ORDER BY v.key LIMIT ?",
+            *(key, identity_text(identity), limit),
+        )
+
+    def filed_after(self, key: int, limit: int) -> list[Filed]:
+        """A page of rows with what their files should be, by ascending key."""
+        rows = self._all(
+            f"SELECT {FIELDS}, key, picture_bytes, latent_bytes, (SELECT vector FROM vectors v "  # noqa: S608
+            "WHERE v.key = m.key) FROM memories m WHERE key > ? ORDER BY key LIMIT ?",
+            *(key, limit),
+        )
+        return [
+            Filed(row[-4], row[0], memory_from(row[:-4]), row[14], row[-3], row[15], row[-2], row[-1])
+            for row in rows
+        ]
+
+    def least_worth(self, limit: int) -> list[Standing]:
+        """Those that go first, but for pinned ones."""
+        return self._standings("WHERE m.pinned = 0 ORDER BY m.redundancy DESC, m.score, m.key LIMIT ?", limit)
+
+    def standing(self, key: int) -> Standing | None:
+        return next(iter(self._standings("WHERE m.key = ?", key)), None)
+
+    def _standings(self, where: str, *values: object) -> list[Standing]:
+        rows = self._all(
+            "SELECT m.key, m.id, m.redundancy, m.score, m.nearest_key IS NOT NULL AND NOT EXISTS "  # noqa: S608
+            f"(SELECT 1 FROM memories n WHERE n.key = m.nearest_key), m.nearest_key, m.pinned, m.bytes, "
+            f"m.picture, m.latent FROM memories m {where}",
+            *values,
+        )
+        return [
+            Standing(
+                row[0],
+                row[1],
+                Worth(row[2], row[3]),
+                bool(row[4]),
+                row[5],
+                bool(row[6]),
+                row[7],
+                tuple(path for path in row[8:] if path),
+            )
+            for row in rows
+        ]
+
+    def _count(self, entries: int, size: int) -> None:
+        self._writer.execute("UPDATE totals SET entries = entries + ?, bytes = bytes + ?", (entries, size))
