@@ -14,7 +14,7 @@ from backend.core.frame_buffer import Frame, FrameBuffer, FrameKind
 from backend.core.frame_shelf import FrameShelf, ShownFrame
 from backend.core.pace import Pace
 from backend.core.replay import Replay
-from backend.errors import PictureRejected, StorageError
+from backend.errors import DreamloopError, PictureRejected, StorageError
 from backend.utils.picture_check import inspect_picture
 
 log = logging.getLogger(__name__)
@@ -42,6 +42,8 @@ class Playback:
     Args:
         fps: Frames per second at a pace of 1.
         replay_s: How long a kept frame is shown again at the least; None for one frame's time.
+        recall: Frames without end to move on with while the engine is away, given the picture on display;
+            where it gives none, kept frames are shown again.
         limit: Show no more frames than this; None for no limit.
         clock: Monotonic seconds.
 
@@ -58,6 +60,7 @@ class Playback:
         *,
         fps: float,
         replay_s: float | None = None,
+        recall: Callable[[bytes], Iterator[Frame]] | None = None,
         limit: int | None = None,
         clock: Callable[[], float],
     ) -> None:
@@ -81,6 +84,8 @@ class Playback:
         self._left_s = 0.0  # of the picture on display, in seconds of dream
         self._length_s = 0.0  # of that picture
         self._shown_at: deque[float] = deque(maxlen=_RATE_FRAMES)
+        self._recall = recall
+        self._walk: Iterator[Frame] | None = None
         self._replay: Replay | None = None
         self._replay_from = 0  # neither the title nor the fade from it is part of the dream
         self._bridge: Iterator[Frame] = iter(())
@@ -105,8 +110,8 @@ class Playback:
 
     @property
     def replaying(self) -> bool:
-        """Whether kept frames are on display because no new ones come."""
-        return self._replay is not None
+        """Whether memories or kept frames are on display because no new ones come."""
+        return self._replay is not None or self._walk is not None
 
     def start(self) -> None:
         """Begin to show frames."""
@@ -213,6 +218,9 @@ class Playback:
         """Show a kept frame if no new one is to be had; None if there is none to move to."""
         if not (self.replaying or self._is_starved(now)):
             return None
+        remembered = self._remember_one()
+        if remembered is not None:
+            return remembered
         replay = self._replay or Replay(self._shelf.kept(self._replay_from))
         kept = replay.next()
         if kept is None:
@@ -224,6 +232,24 @@ class Playback:
         length_s = max(kept.duration_s, self._replay_s)
         self._show_kept(replay, kept.path, length_s)
         return length_s
+
+    def _remember_one(self) -> float | None:
+        """Show the next step of a walk through the memory; None if there is no memory to walk through."""
+        if self._recall is None or self._replay is not None or self.newest is None:
+            return None
+        try:
+            if self._walk is None:
+                self._walk = self._recall(self.newest.path.read_bytes())
+            frame = next(self._walk, None)
+        except (DreamloopError, OSError) as error:
+            log.warning("the walk through the memory ends: %s", error)
+            frame = None
+        if frame is None:
+            self._walk = None
+            return None
+        self._show(frame)
+        self._apart = frame.data
+        return frame.duration_s
 
     def _show_kept(self, replay: Replay, path: Path, length_s: float) -> None:
         try:
@@ -239,7 +265,10 @@ class Playback:
         self.on_shown()
 
     def _leave_replay(self, frame: Frame) -> None:
-        if self._replay is not None and frame.kind is not FrameKind.REPLAY:
+        if frame.kind is FrameKind.REPLAY:
+            return
+        self._walk = None
+        if self._replay is not None:
             self._replay = None
             self._shelf.pin(())
 

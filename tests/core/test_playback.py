@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import itertools
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -65,11 +66,18 @@ def display(tmp_path: Path) -> Display:
     return make(tmp_path)
 
 
-def make(folder: Path, limit: int | None = None, replay_s: float | None = None) -> Display:
+def make(
+    folder: Path,
+    limit: int | None = None,
+    replay_s: float | None = None,
+    recall: Callable[[bytes], Iterator[Frame]] | None = None,
+) -> Display:
     clock, buffer, told = Clock(), FrameBuffer(10**8), []
     shelf = FrameShelf(folder, keep_s=60, budget_bytes=10**9, max_pixels=10_000, clock=clock)
     shelf.open()
-    playback = Playback(buffer, shelf, Pace(), fps=1 / FRAME_S, limit=limit, replay_s=replay_s, clock=clock)
+    playback = Playback(
+        buffer, shelf, Pace(), fps=1 / FRAME_S, limit=limit, replay_s=replay_s, recall=recall, clock=clock
+    )
     playback.on_shown = lambda: told.append(1)
     return Display(clock, buffer, shelf, playback, told)
 
@@ -239,3 +247,54 @@ def test_new_frames_are_shown_soon_after_a_long_still(tmp_path: Path) -> None:
     display.run(6.0)
     display.dream(5, first_seed=10)
     assert len(display.run(1.0)) >= 5
+
+
+def remembered(seed: int) -> Frame:
+    return Frame(picture(seed), FACTS, FrameKind.REPLAY, "a memory", FRAME_S)
+
+
+def test_while_the_engine_is_away_memories_come_before_kept_frames(tmp_path: Path) -> None:
+    starts: list[bytes] = []
+
+    def recall(start: bytes) -> Iterator[Frame]:
+        starts.append(start)
+        return (remembered(500 + number) for number in itertools.count())
+
+    display = make(tmp_path, recall=recall)
+    display.dream(3)
+    display.run(0.5)
+    display.playback.engine_away = True
+    shown = display.run(2.0)
+    assert len(shown) >= 15
+    assert display.playback.replaying
+    assert display.playback.newest is not None
+    assert display.playback.newest.theme == "a memory"
+    assert starts == [picture(2)]
+    assert display.playback.newest.path.read_bytes() == picture(500 + len(shown) - 1)
+
+
+def test_the_way_back_from_the_memory_is_a_fade_too(tmp_path: Path) -> None:
+    display = make(tmp_path, recall=lambda _: (remembered(500 + number) for number in itertools.count()))
+    display.dream(3)
+    display.run(0.5)
+    display.playback.engine_away = True
+    display.run(1.0)
+    display.playback.engine_away = False
+    display.dream(5, first_seed=50)
+    display.run(1.0)
+    assert display.playback.newest is not None
+    assert display.playback.newest.kind is FrameKind.REPLAY
+    display.run(1.0)
+    assert display.playback.newest.kind is FrameKind.IN_BETWEEN
+    assert not display.playback.replaying
+
+
+@pytest.mark.parametrize("count", [0, 4])
+def test_where_the_memory_has_too_little_kept_frames_move_on(tmp_path: Path, count: int) -> None:
+    display = make(tmp_path, recall=lambda _: iter([remembered(500 + number) for number in range(count)]))
+    display.dream(5)
+    display.run(1.0)
+    display.playback.engine_away = True
+    shown = display.run(2.0)
+    assert len(shown) >= 15
+    assert display.playback.replaying

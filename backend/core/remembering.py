@@ -1,0 +1,116 @@
+"""A walk through the memory while the engine is away: each picture fades into one that is near it."""
+
+from __future__ import annotations
+
+import io
+import logging
+import random
+from collections import deque
+from collections.abc import Iterator
+from typing import Protocol
+
+from PIL import Image, ImageOps
+
+from backend.cache.memory_row import Memory
+from backend.core.crossfade import crossfade
+from backend.core.frame_buffer import Frame, FrameKind
+from backend.errors import DreamloopError
+from backend.utils.picture_check import inspect_picture
+
+log = logging.getLogger(__name__)
+
+# Fewer would be seen to come round again at once; kept frames are the better pastime then.
+_LEAST = 3
+_NEIGHBOURS = 32
+# Of so many nearest that were not on display lately, one by chance: the very nearest would lead in circles.
+_CHOICE = 4
+_LONGEST_PAST = 2000
+_TRIES = 8
+
+
+class Album(Protocol):
+    """The memory, as far as a walk needs it."""
+
+    def __len__(self) -> int: ...
+
+    def get(self, memory_id: str) -> Memory | None: ...
+
+    def picture(self, memory_id: str) -> bytes: ...
+
+    def nearest_to(self, memory_id: str, k: int) -> list[tuple[str, float]]: ...
+
+    def some(self, count: int, rng: random.Random) -> list[str]: ...
+
+
+class Remembering:
+    """Frames without end from the pictures of a memory.
+
+    Args:
+        album: The memory.
+        frame_s: Seconds that each frame is shown.
+        fade_s: Seconds from one picture to the next.
+        max_pixels: Larger pictures are refused.
+        rng: Chooses the way.
+    """
+
+    def __init__(
+        self, album: Album, *, frame_s: float, fade_s: float, max_pixels: int, rng: random.Random
+    ) -> None:
+        self._album = album
+        self._frame_s = frame_s
+        self._steps = max(1, round(fade_s / frame_s))
+        self._max_pixels = max_pixels
+        self._rng = rng
+        self._past: deque[str] = deque(maxlen=_LONGEST_PAST)
+
+    def frames(self, start: bytes) -> Iterator[Frame]:
+        """From the picture on display on and on; ends where the memory has too little to walk through."""
+        older = start
+        while len(self._album) >= _LEAST:
+            found = self._next(older)
+            if found is None:
+                return
+            memory, newer = found
+            facts = inspect_picture(newer, max_pixels=self._max_pixels)
+            for data in crossfade(older, newer, self._steps - 1):
+                between = inspect_picture(data, max_pixels=self._max_pixels)
+                yield Frame(data, between, FrameKind.REPLAY, memory.theme, self._frame_s)
+            yield Frame(newer, facts, FrameKind.REPLAY, memory.theme, self._frame_s)
+            older = newer
+
+    def _next(self, older: bytes) -> tuple[Memory, bytes] | None:
+        """The next memory of the walk, in the size of the picture before; None where none can be shown."""
+        for _ in range(_TRIES):
+            memory_id = self._choose()
+            memory = None if memory_id is None else self._album.get(memory_id)
+            if memory is None:
+                continue
+            self._past.append(memory.id)
+            try:
+                return memory, _fitted(self._album.picture(memory.id), older)
+            except (DreamloopError, OSError, ValueError, Image.DecompressionBombError) as error:
+                log.warning("memory %s cannot be shown: %s", memory.id[:12], error)
+        return None
+
+    def _choose(self) -> str | None:
+        """A neighbour of the last one that was not shown for as long as the memory allows."""
+        lately = set(list(self._past)[-(len(self._album) // 2) :]) if self._past else set()
+        here = self._past[-1] if self._past else None
+        near = [] if here is None else self._album.nearest_to(here, _NEIGHBOURS)
+        fresh = [name for name, _ in near if name != here and name not in lately][:_CHOICE]
+        # Where all neighbours are worn, the walk goes elsewhere.
+        fresh = fresh or [name for name in self._album.some(_NEIGHBOURS, self._rng) if name not in lately]
+        return self._rng.choice(fresh) if fresh else None
+
+
+def _fitted(picture: bytes, like: bytes) -> bytes:
+    """The picture in the size of another, cropped to cover it; as it is where the size is right."""
+    with Image.open(io.BytesIO(like)) as opened:
+        size = opened.size
+    with Image.open(io.BytesIO(picture)) as opened:
+        if opened.size == size and opened.format == "PNG":
+            return picture
+        fitted = ImageOps.fit(opened.convert("RGB"), size, Image.Resampling.LANCZOS)
+    file = io.BytesIO()
+    fitted.save(file, "PNG", compress_level=1)
+    return file.getvalue()
