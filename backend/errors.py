@@ -94,7 +94,9 @@ class MemoryInUse(AlreadyRunning):
     def __init__(self, pid: int | None, folder: Path) -> None:
         self.pid = pid
         owner = f"process {pid}" if pid else "another process"
-        DreamloopError.__init__(self, f"{owner} has the memory in {folder} open; a memory has one owner at a time")
+        DreamloopError.__init__(
+            self, f"{owner} has the memory in {folder} open; a memory has one owner at a time"
+        )
 
 
 class NoDaemon(DreamloopError):  # noqa: N818 - a state of the world, not a mistake

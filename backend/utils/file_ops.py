@@ -15,7 +15,7 @@ import os
 import re
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,29 @@ def write_atomic(path: Path, data: bytes, *, mode: int = 0o644, durable: bool = 
         os.replace(temporary, path)  # noqa: PTH105 - tests move a fault through the calls of os
         if durable:
             _sync_folder(path.parent)
+
+
+def write_pieces_atomic(path: Path, pieces: Iterable[bytes], *, mode: int = 0o644) -> None:
+    """As `write_atomic`, durably, for what is too large to be held in memory.
+
+    Args:
+        path: The file.
+        pieces: Its bytes, in order; what they raise goes through, and nothing is left behind.
+        mode: Permissions before the umask.
+
+    Raises:
+        StorageError: The disk said no.
+    """
+    with _storage_errors(path), _temporary(path) as temporary:
+        descriptor = _create(temporary, mode)
+        try:
+            for piece in pieces:
+                _write_all(descriptor, piece)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.replace(temporary, path)  # noqa: PTH105 - as in write_atomic
+        _sync_folder(path.parent)
 
 
 def write_json_atomic(path: Path, value: Any, *, mode: int = 0o644, durable: bool = False) -> None:

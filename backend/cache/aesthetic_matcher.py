@@ -1,0 +1,200 @@
+"""**AestheticMatcher**: picture -> embedding, score, and whether it shows its prompt.
+
+How pictures are judged is a strategy (`Matcher`), chosen by name. It is loaded on a thread of its own; until
+it is there, and if it cannot be had, pictures are judged without weights. Every judgement carries the
+identity of whoever made it, so that nothing of two strategies is compared.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
+
+import numpy as np
+
+from backend.cache.clip_matcher import ClipMatcher
+from backend.cache.clip_weights import ClipChoice, local_weights
+from backend.cache.matching import Identity, Judgement, Matcher, Vectors
+from backend.cache.perceptual_matcher import PerceptualMatcher
+from backend.errors import MatcherUnfit, PictureRejected
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_UNIT_WITHIN = 1e-3
+_NEEDED = ("identity", "thresholds", "embed", "scores", "embed_texts")
+
+
+@dataclass(frozen=True)
+class MatcherSettings:
+    """Which strategy.
+
+    Attributes:
+        matcher: ``auto`` (CLIP where its weights are on this machine; nothing is downloaded), ``clip``,
+            ``perceptual``, or ``package.module:Class``: a class of the user's own, made without arguments.
+        clip: What CLIP needs.
+    """
+
+    matcher: str = "auto"
+    clip: ClipChoice = field(default_factory=ClipChoice)
+
+
+def matcher_of(choice: MatcherSettings) -> Callable[[], Matcher]:
+    """What loads the strategy; that may take its time, and raises `MatcherUnfit` if it cannot be had."""
+    if choice.matcher == "perceptual":
+        return PerceptualMatcher
+    if choice.matcher == "clip":
+        return lambda: ClipMatcher(choice.clip)
+    if choice.matcher == "auto":
+        return lambda: _whatever_is_there(choice.clip)
+    return lambda: _own(choice.matcher)
+
+
+def _whatever_is_there(clip: ClipChoice) -> Matcher:
+    if local_weights(clip) is None and not clip.names_a_file:
+        log.info("pictures are judged without CLIP: %s is not on this machine", clip.source)
+        return PerceptualMatcher()
+    return ClipMatcher(replace(clip, may_download=False))
+
+
+def _own(name: str) -> Matcher:
+    """A class of the user's own."""
+    module_name, _, class_name = name.partition(":")
+    if not class_name:
+        raise MatcherUnfit(f"{name!r} is not auto, clip, perceptual or package.module:Class")
+    try:
+        made = getattr(importlib.import_module(module_name), class_name)()
+    except Exception as error:  # whatever a foreign module raises
+        raise MatcherUnfit(f"matcher {name} cannot be made: {type(error).__name__}: {error}") from error
+    missing = [one for one in _NEEDED if not hasattr(made, one)]
+    if missing:
+        raise MatcherUnfit(f"{name} is no matcher: it has no {', '.join(missing)}")
+    matcher: Matcher = made
+    return matcher
+
+
+class AestheticMatcher:
+    """Judges pictures with the strategy that is there; safe to call from several threads.
+
+    Args:
+        load: Makes the strategy; called once, on a thread of its own.
+        fallback: Judges until then, and for good if it cannot be had; None for `PerceptualMatcher`.
+    """
+
+    def __init__(self, load: Callable[[], Matcher], fallback: Matcher | None = None) -> None:
+        self._load = load
+        self._fallback: Matcher = PerceptualMatcher() if fallback is None else fallback
+        self._current = self._fallback
+        self._problem: str | None = None
+        self._settled = threading.Event()
+        self._one_at_a_time = threading.Lock()
+        self._words: tuple[Matcher, str, Vectors | None] | None = None
+
+    def start(self) -> None:
+        """Begin to load; returns at once."""
+        threading.Thread(target=self._fetch, name="matcher-loader", daemon=True).start()
+
+    def wait(self, timeout_s: float) -> bool:
+        """Until it is loaded or cannot be had; False if that took longer."""
+        return self._settled.wait(timeout_s)
+
+    @property
+    def ready(self) -> bool:
+        """The strategy asked for judges; False while it is loaded, and where it cannot be had."""
+        return self._settled.is_set() and self._problem is None
+
+    @property
+    def current(self) -> Matcher:
+        """Who judges now."""
+        return self._current
+
+    @property
+    def problem(self) -> str | None:
+        """Why the fallback judges for good; None if it does not."""
+        return self._problem
+
+    def judge(self, picture: bytes, prompt: str) -> Judgement:
+        """All that is known of one encoded picture.
+
+        Raises:
+            PictureRejected: It cannot be decoded.
+        """
+        with self._one_at_a_time:
+            return self._fairly(lambda matcher: self._judged(matcher, picture, prompt))
+
+    def embed(self, pictures: Sequence[bytes]) -> tuple[Vectors, Identity]:
+        """``[N, D]``, and whose they are: for memories that another strategy embedded.
+
+        Raises:
+            PictureRejected: One of them cannot be decoded.
+        """
+        with self._one_at_a_time:
+            return self._fairly(lambda matcher: (_embedded(matcher, pictures), matcher.identity))
+
+    def _fetch(self) -> None:
+        try:
+            loaded = self._load()
+            log.info("pictures are judged by %s", loaded.identity)
+            self._current = loaded
+        except MatcherUnfit as error:
+            self._give_up(str(error))
+        except Exception as error:
+            log.debug("loading failed", exc_info=True)
+            self._give_up(f"{type(error).__name__}: {error}")
+        finally:
+            self._settled.set()
+
+    def _give_up(self, why: str) -> None:
+        self._problem = why
+        self._current = self._fallback
+        log.warning("pictures are judged by %s: %s", self._fallback.identity, why)
+
+    def _fairly(self, work: Callable[[Matcher], T]) -> T:
+        """Done by the current matcher; one that fails at work is not asked again."""
+        matcher = self._current
+        try:
+            return work(matcher)
+        except PictureRejected:
+            raise
+        except Exception as error:
+            if matcher is self._fallback:
+                raise
+            log.debug("%s failed at work", matcher.identity, exc_info=True)
+            self._give_up(f"{matcher.identity} failed at work: {type(error).__name__}: {error}")
+        return work(self._fallback)
+
+    def _judged(self, matcher: Matcher, picture: bytes, prompt: str) -> Judgement:
+        embeddings = _embedded(matcher, [picture])
+        score = float(matcher.scores(embeddings, [picture])[0])
+        words = self._embedded_words(matcher, prompt)
+        shows = None if words is None else float(np.clip(embeddings[0] @ words, -1.0, 1.0))
+        return Judgement(embeddings[0], matcher.identity, _clamped(score), shows)
+
+    def _embedded_words(self, matcher: Matcher, prompt: str) -> Vectors | None:
+        """Kept for as long as the prompt stays."""
+        known = self._words
+        if known is None or known[0] is not matcher or known[1] != prompt:
+            texts = matcher.embed_texts([prompt])
+            known = self._words = (matcher, prompt, None if texts is None else texts[0])
+        return known[2]
+
+
+def _embedded(matcher: Matcher, pictures: Sequence[bytes]) -> Vectors:
+    """Checked, since a wrong vector would spoil the memory for good."""
+    embeddings = np.asarray(matcher.embed(pictures), np.float32)
+    wished = (len(pictures), matcher.identity.dimension)
+    if embeddings.shape != wished:
+        raise ValueError(f"embeddings of shape {embeddings.shape} instead of {wished}")
+    lengths = np.linalg.norm(embeddings, axis=1)
+    if not np.all(np.abs(lengths - 1.0) <= _UNIT_WITHIN):
+        raise ValueError(f"embeddings of length {lengths.min():.3g} to {lengths.max():.3g} instead of 1")
+    return embeddings
+
+
+def _clamped(score: float) -> float:
+    return min(1.0, max(0.0, score)) if np.isfinite(score) else 0.0
