@@ -53,20 +53,20 @@ class ClipMatcher:
         """
         config, shown = _architecture(choice)
         weights = weights_of(choice)
-        model = _model(config, choice.model)
+        model: Any = _model(config, choice.model)
         _fill(model, weights, choice.model)
         self._batch = max(1, choice.batch)
         self._size = _size(config)
         self._mean, self._std = shown
         self._tokens = _tokenizer(config)
         self._device = "cpu"
-        self._model: Any = model.eval().requires_grad_(False)
+        self._model = model.eval().requires_grad_(False)
         version = f"{_VERSION}-{Path(choice.model).name}-{_digest(weights)}"
         self._identity = Identity("clip", version, config["embed_dim"])
         self._move_to(choice.device or _best_device())
         self._head = None if choice.head is None else _head(choice.head, self._identity.dimension)
         self._contrasts = self._embedded_contrasts()
-        self._scale = float(self._model.logit_scale.exp())
+        self._scale = float(np.exp(self._model.logit_scale.item()))
 
     @property
     def identity(self) -> Identity:
