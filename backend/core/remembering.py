@@ -11,6 +11,7 @@ from typing import Protocol
 
 from PIL import Image, ImageOps
 
+from backend.cache.matching import Vectors
 from backend.cache.memory_row import Memory
 from backend.core.crossfade import crossfade
 from backend.core.frame_buffer import Frame, FrameKind
@@ -40,6 +41,54 @@ class Album(Protocol):
     def nearest_to(self, memory_id: str, k: int) -> list[tuple[str, float]]: ...
 
     def some(self, count: int, rng: random.Random) -> list[str]: ...
+
+
+class MemoryShelf(Protocol):
+    """The CacheManager, as far as an album is made of it."""
+
+    @property
+    def size(self) -> int: ...
+
+    def get(self, memory_id: str) -> Memory | None: ...
+
+    def picture(self, memory_id: str) -> bytes: ...
+
+    def vector(self, memory_id: str) -> Vectors | None: ...
+
+    def nearest(self, vector: Vectors, k: int) -> list[tuple[str, float]]: ...
+
+    def iterate(self, offset: int = 0, limit: int = 100) -> list[Memory]: ...
+
+
+class MemoryAlbum:
+    """A memory as an album to walk through."""
+
+    def __init__(self, memory: MemoryShelf) -> None:
+        self._memory = memory
+
+    def __len__(self) -> int:
+        return self._memory.size
+
+    def get(self, memory_id: str) -> Memory | None:
+        """All that is known of it."""
+        return self._memory.get(memory_id)
+
+    def picture(self, memory_id: str) -> bytes:
+        """Its picture; raises DreamloopError."""
+        return self._memory.picture(memory_id)
+
+    def nearest_to(self, memory_id: str, k: int) -> list[tuple[str, float]]:
+        """The memories most like it; none where it has no embedding to compare."""
+        vector = self._memory.vector(memory_id)
+        return [] if vector is None else self._memory.nearest(vector, k)
+
+    def some(self, count: int, rng: random.Random) -> list[str]:
+        """Any of them: a page that begins anywhere."""
+        size = len(self)
+        begin = rng.randrange(max(1, size - count + 1))
+        found = [memory.id for memory in self._memory.iterate(begin, count)]
+        rng.shuffle(found)
+        return found
 
 
 class Remembering:

@@ -63,9 +63,12 @@ class Recollection(Protocol):
 
     def picture(self, memory_id: str) -> bytes: ...
 
-    def set_latent(self, memory_id: str, latent: bytes) -> None: ...
+    def shown(self, memory_id: str) -> bool: ...
 
-    def shown(self, memory_id: str) -> None: ...
+    @property
+    def identity(self) -> Identity: ...
+
+    def use(self, identity: Identity) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,7 @@ class Scorer:
         inject: Called with what is to be folded into the next keyframes.
         encode: Picture to latent, by the engine; for seed pictures, which have none. May take its time.
         save: Called with the state that is to survive a restart.
+        chore: A piece of other work on the memory, done while no keyframe waits; False if there is none.
         clock: Monotonic seconds.
         wall: Now, with a zone.
     """
@@ -114,6 +118,7 @@ class Scorer:
         inject: Callable[[Arc], None],
         encode: Callable[[bytes], Tensor],
         save: Callable[[Mapping[str, object]], None],
+        chore: Callable[[], bool] = lambda: False,
         clock: Callable[[], float],
         wall: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -130,6 +135,7 @@ class Scorer:
         self._inject = inject
         self._encode = encode
         self._save = save
+        self._chore = chore
         self._clock = clock
         self._wall = wall
         self._detectors: dict[str, CollapseDetector] = {}
@@ -169,13 +175,16 @@ class Scorer:
             self._something.notify_all()
 
     def turn(self) -> bool:
-        """Judge one keyframe; False if none waits."""
+        """Judge one keyframe, or do a chore; False if there is nothing to do."""
         with self._something:
             offer = self._offers.popleft() if self._offers else None
         if offer is None:
-            return False
+            return self._chore()
         keyframe = offer.keyframe
         judgement = self._judge.judge(keyframe.picture, keyframe.prompt.positive)
+        if judgement.identity != self._memory.identity:
+            # Another matcher has come, CLIP once it was loaded: what it does not know is embedded again.
+            self._memory.use(judgement.identity)
         self.newest = judgement
         self.judged += 1
         older = self._nearest_older(judgement.embedding)
@@ -264,13 +273,9 @@ class Scorer:
         self._inject(arc)
 
     def _latent_of(self, memory_id: str) -> Tensor:
-        """A memory's latent; a seed picture's is made by the engine when it is first needed, and kept."""
+        """A memory's latent; a seed picture has none, so the engine makes it when it is needed."""
         data = self._memory.latent(memory_id)
-        if data is None:
-            made = self._encode(self._memory.picture(memory_id))
-            self._memory.set_latent(memory_id, write_latents(made))
-            return made
-        return read_latents(data)
+        return self._encode(self._memory.picture(memory_id)) if data is None else read_latents(data)
 
     def _detector(self, identity: Identity) -> CollapseDetector:
         """The one for embeddings of this sort: numbers of two sorts have nothing to do with each other."""

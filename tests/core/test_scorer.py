@@ -1,0 +1,291 @@
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+import torch
+
+from backend.cache.collapse import CollapseState
+from backend.cache.injection import Candidate, Injection, InjectionPolicy
+from backend.cache.matching import Identity, Judgement, Vectors
+from backend.cache.memory_row import Added, Memory, NewMemory, Origin, Refusal, Refused
+from backend.core.folding import Arc
+from backend.core.generator import Keyframe
+from backend.core.jobs import FileRef
+from backend.core.scorer import Scorer
+from backend.errors import StorageError
+from backend.interpolation.latent_encoder import write_latents
+from backend.utils.picture_check import PictureFacts
+from backend.utils.prompt_manager import Prompt
+from tests.core.test_remembering import memory
+
+NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
+PLAIN, OTHER = Identity("plain", "1", 8), Identity("other", "1", 8)
+
+
+def vector(picture: bytes) -> Vectors:
+    rng = np.random.default_rng(int.from_bytes(hashlib.sha256(picture).digest()[:4], "big"))
+    drawn = rng.normal(size=8).astype(np.float32)
+    return drawn / np.linalg.norm(drawn)
+
+
+@dataclass
+class Judge:
+    identity: Identity = PLAIN
+
+    def judge(self, picture: bytes, prompt: str) -> Judgement:
+        return Judgement(vector(picture), self.identity, 0.5, None)
+
+
+@dataclass
+class Album:
+    """A memory in memory."""
+
+    identity: Identity = PLAIN
+    rows: dict[str, tuple[Memory, NewMemory]] = field(default_factory=dict)
+    came_back: list[str] = field(default_factory=list)
+    used: list[Identity] = field(default_factory=list)
+
+    def add(self, new: NewMemory) -> Added | Refused:
+        if new.origin is Origin.INJECTED:
+            return Refused(Refusal.BLEND)
+        name = hashlib.sha256(new.picture).hexdigest()
+        row = replace(memory(name), origin=new.origin, latent=None if new.latent is None else "there")
+        self.rows[name] = (row, new)
+        return Added(name)
+
+    def get(self, memory_id: str) -> Memory | None:
+        return self.rows[memory_id][0] if memory_id in self.rows else None
+
+    def nearest(self, at: Vectors, k: int) -> list[tuple[str, float]]:
+        found = [(name, float(vector(new.picture) @ at)) for name, (_, new) in self.rows.items()]
+        return sorted(found, key=lambda pair: -pair[1])[:k]
+
+    def band(self, at: Vectors, low: float, high: float, k: int) -> list[tuple[str, float]]:
+        return [pair for pair in self.nearest(at, len(self.rows)) if low <= pair[1] <= high][:k]
+
+    def latent(self, memory_id: str) -> bytes | None:
+        return self.rows[memory_id][1].latent
+
+    def picture(self, memory_id: str) -> bytes:
+        return self.rows[memory_id][1].picture
+
+    def shown(self, memory_id: str) -> bool:
+        self.came_back.append(memory_id)
+        return True
+
+    def use(self, identity: Identity) -> None:
+        self.used.append(identity)
+        self.identity = identity
+
+
+class Always(InjectionPolicy):
+    """Folds in the first candidate there is; remembers what it was offered."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.offered: list[list[Candidate]] = []
+
+    def decide(self, now_s: float, state: CollapseState, candidates: list[Candidate]) -> Injection | None:  # type: ignore[override]
+        self.offered.append(list(candidates))
+        return Injection(candidates[0].id, 0.6, 5, "it repeats itself") if candidates else None
+
+
+@dataclass
+class Desk:
+    """A scorer and everything around it."""
+
+    album: Album = field(default_factory=Album)
+    judge: Judge = field(default_factory=Judge)
+    policy: Always | None = field(default_factory=Always)
+    arcs: list[Arc] = field(default_factory=list)
+    encoded: list[bytes] = field(default_factory=list)
+    saved: list[Mapping[str, object]] = field(default_factory=list)
+    chores: int = 0
+
+    def __post_init__(self) -> None:
+        self.scorer = Scorer(
+            self.judge,
+            self.album,
+            self.policy,
+            inject=self.arcs.append,
+            encode=self._encode,
+            save=self.saved.append,
+            chore=self._chore,
+            clock=lambda: 100.0,
+            wall=lambda: NOW,
+        )
+
+    def _encode(self, picture: bytes) -> torch.Tensor:
+        self.encoded.append(picture)
+        return torch.zeros(1, 4, 2, 2)
+
+    def _chore(self) -> bool:
+        self.chores += 1
+        return False
+
+    def dream(self, number: int, *, folded: str | None = None, latent: bool = True) -> None:
+        tensor = torch.full((1, 4, 2, 2), float(number)) if latent else None
+        self.scorer.offer(keyframe(number, folded), tensor)
+        assert self.scorer.turn()
+
+    def seed(self, data: bytes = b"my own picture") -> str:
+        added = self.album.add(NewMemory(data, None, vector(data), PLAIN, 0.5, origin=Origin.SEED))
+        assert isinstance(added, Added)
+        return added.id
+
+
+def keyframe(number: int, folded: str | None = None) -> Keyframe:
+    return Keyframe(
+        number=number,
+        picture=b"picture %d" % number,
+        facts=PictureFacts(64, 40, "png"),
+        latent=FileRef("x"),
+        prompt=Prompt("sea", "a quiet sea", "noise"),
+        seed=number,
+        denoise=0.4,
+        parent=number - 1,
+        seconds=0.1,
+        folded=folded,
+    )
+
+
+def test_a_keyframe_is_judged_and_remembered_with_all_that_is_known_of_it() -> None:
+    desk = Desk(policy=None)
+    desk.dream(7)
+    ((row, new),) = desk.album.rows.values()
+    assert (new.theme, new.prompt, new.negative) == ("sea", "a quiet sea", "noise")
+    assert (new.seed, new.denoise, new.parents, new.score) == (7, 0.4, ("6",), 0.5)
+    assert new.latent == write_latents(torch.full((1, 4, 2, 2), 7.0))
+    assert row.origin is Origin.DREAMT
+    assert (desk.scorer.judged, desk.scorer.remembered) == (1, 1)
+
+
+def test_a_blend_is_judged_but_never_remembered() -> None:
+    desk = Desk(policy=None)
+    desk.dream(1, folded="some memory")
+    assert desk.album.rows == {}
+    assert (desk.scorer.judged, desk.scorer.remembered) == (1, 0)
+
+
+def test_what_is_folded_in_is_told_with_its_reason_and_noted_as_shown() -> None:
+    desk = Desk()
+    seed = desk.seed()
+    desk.policy.offered.clear()  # type: ignore[union-attr]
+    while not desk.arcs:
+        desk.dream(desk.scorer.judged + 1)
+    (event,) = desk.scorer.events
+    assert (event.memory_id, event.reason) == (seed, "it repeats itself")
+    assert (event.strength, event.keyframes, event.keyframe) == (0.6, 5, desk.scorer.judged)
+    assert desk.album.came_back == [seed]
+    assert desk.scorer.injections == 1
+    assert desk.arcs[0].memory_id == seed
+    assert not desk.arcs[0].over
+
+
+def test_the_latent_of_a_seed_picture_is_made_when_it_is_needed() -> None:
+    desk = Desk()
+    desk.seed(b"my own picture")
+    while not desk.arcs:
+        desk.dream(desk.scorer.judged + 1)
+    assert desk.encoded == [b"my own picture"]
+
+
+def test_the_newest_memories_are_the_present_and_are_not_folded_in() -> None:
+    desk = Desk()
+    for number in range(1, 20):
+        desk.dream(number)
+    assert desk.policy is not None
+    assert desk.policy.offered == [[]] * 19
+    for number in range(20, 40):
+        desk.dream(number)
+    assert any(desk.policy.offered)
+
+
+def test_a_memory_without_a_latent_that_is_no_seed_is_no_candidate() -> None:
+    desk = Desk()
+    for number in range(1, 60):
+        desk.dream(number, latent=False)
+    assert desk.arcs == []
+
+
+def test_without_a_policy_nothing_is_folded_in() -> None:
+    desk = Desk(policy=None)
+    desk.seed()
+    for number in range(1, 40):
+        desk.dream(number)
+    assert desk.arcs == []
+
+
+def test_a_scorer_that_is_behind_leaves_the_oldest_out_and_keeps_nobody_waiting() -> None:
+    desk = Desk(policy=None)
+    for number in range(10):
+        desk.scorer.offer(keyframe(number), None)
+    while desk.album.identity and desk.scorer.turn():
+        pass
+    assert desk.scorer.judged == 4
+    assert desk.scorer.left_out == 6
+    assert b"picture 9" in {new.picture for _, new in desk.album.rows.values()}
+
+
+def test_chores_are_done_only_while_no_keyframe_waits() -> None:
+    desk = Desk(policy=None)
+    desk.dream(1)
+    assert desk.chores == 0
+    assert not desk.scorer.turn()
+    assert desk.chores == 1
+
+
+def test_another_matcher_is_told_to_the_memory_before_it_is_asked() -> None:
+    desk = Desk(policy=None)
+    desk.dream(1)
+    desk.judge.identity = OTHER
+    desk.dream(2)
+    assert desk.album.used == [OTHER]
+
+
+def test_the_state_survives_a_restart() -> None:
+    desk = Desk()
+    for number in range(1, 31):
+        desk.dream(number)
+    desk.scorer.stop()
+    told = desk.scorer.state
+    again = Desk()
+    again.scorer.restore(desk.saved[-1])
+    again.dream(31)
+    desk.dream(31)
+    after, before = again.scorer.state, desk.scorer.state
+    assert (after.armed, after.collapsed, after.kind) == (before.armed, before.collapsed, before.kind)
+    assert after.effective_number == pytest.approx(before.effective_number, rel=1e-3)
+    assert after.dispersion == pytest.approx(before.dispersion, rel=1e-3)
+    assert told.effective_number > 1
+
+
+@pytest.mark.parametrize(
+    "stored", [{}, {"detectors": 3, "policy": []}, {"detectors": {str(PLAIN): "x"}}, 7, None]
+)
+def test_a_state_that_makes_no_sense_is_passed_over(stored: object) -> None:
+    desk = Desk()
+    desk.scorer.restore(stored)  # type: ignore[arg-type]
+    desk.dream(1)
+    assert desk.scorer.judged == 1
+
+
+def test_a_memory_that_cannot_be_read_is_left_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pathlib import Path
+
+    desk = Desk()
+    desk.seed()
+
+    def broken(_: str) -> bytes:
+        raise StorageError(Path("x"), OSError(5, "Input/output error"))
+
+    monkeypatch.setattr(desk.album, "picture", broken)
+    for number in range(1, 20):
+        desk.dream(number)
+    assert desk.arcs == []
+    assert desk.scorer.injections == 0
