@@ -7,13 +7,17 @@ import logging
 import os
 import shutil
 import time
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 from backend.config import ComfyUISettings, Settings
+from backend.config_lists import AdapterWish
+from backend.core.adapter_files import adapters_of
 from backend.core.comfyui_api import ComfyUIClient
 from backend.core.comfyui_http import HttpLimits
 from backend.core.comfyui_socket import SocketTimes
@@ -24,10 +28,11 @@ from backend.core.family_detection import family_named
 from backend.core.generator import MODES
 from backend.core.housekeeping import Housekeeping
 from backend.core.job_actions import Patience
+from backend.core.jobs import FileRef
 from backend.core.model_choice import ModelWish, choose_models
 from backend.core.workflow_files import load_workflow
 from backend.engine.process import EngineProcess
-from backend.errors import ConfigError, EngineError, Problem
+from backend.errors import ConfigError, EngineError, GraphUnfit, Problem, StorageError
 
 log = logging.getLogger("dreamloop")
 
@@ -72,14 +77,16 @@ def open_engine(settings: Settings, stack: ExitStack) -> tuple[Engine, str]:
         The engine, not yet connected, and a sentence or two on which one it is and why.
 
     Raises:
-        ConfigError: A family or a workflow that there is not.
+        ConfigError: What check_dream() finds.
     """
     comfyui = settings.comfyui
-    planner = _planner(settings)
-    choice = choose_engine(comfyui.url, partial(_models_at, comfyui), launches=bool(comfyui.launch))
+    planner = check_dream(settings)
+    choice = choose_engine(comfyui.url, partial(_models_at, settings), launches=bool(comfyui.launch))
     log.info("%s", choice.note)
     process, own_output = _process(settings, choice, stack)
     is_embedded = choice.kind is EngineKind.EMBEDDED
+    if is_embedded and isinstance(planner, FamilyPlanner):
+        planner = replace(planner, models=ModelWish())  # the wish was for a ComfyUI
     client = ComfyUIClient(
         choice.url or _NOWHERE,
         limits=_limits(comfyui, _EMBEDDED_TRANSFER_S if is_embedded else HttpLimits.transfer_s),
@@ -132,23 +139,51 @@ def _process(
     return _Ours(owned, _COMFYUI_START_S), None
 
 
-def _planner(settings: Settings) -> Planner:
-    comfyui, dream = settings.comfyui, settings.dream
+def check_dream(settings: Settings) -> Planner:
+    """What is to dream, as far as it can be told without any server.
+
+    Raises:
+        ConfigError: A family or a workflow that there is not, a workflow that lacks what the mode needs,
+            adapters with values that do not go together.
+    """
+    dream = settings.dream
     if dream.workflow is not None:
-        workflow = load_workflow(settings.prompts.folder / "workflows", dream.workflow)
-        return WorkflowPlanner(workflow, _needs(settings).size)
-    if comfyui.family is not None:
-        try:
-            family_named(comfyui.family)
-        except ValueError as error:
-            raise ConfigError(
-                [Problem("config", None, "comfyui.family", comfyui.family, str(error))]
-            ) from None
+        return _workflow_planner(settings, dream.workflow)
+    problems = [*_family_problems(settings.comfyui.family), *_adapter_problems(dream.adapters)]
+    if problems:
+        raise ConfigError(problems)
     return FamilyPlanner(
-        _wish(comfyui),
+        _wish(settings.comfyui),
         SamplingChoice(dream.steps, dream.cfg, dream.sampler, dream.scheduler),
         dream.adapters,
     )
+
+
+def _workflow_planner(settings: Settings, name: str) -> WorkflowPlanner:
+    needs = _needs(settings)
+    planner = WorkflowPlanner(load_workflow(settings.prompts.folder / "workflows", name), needs.size)
+    try:
+        planner.check(walks=needs.walks, continues=needs.continues)
+    except GraphUnfit as unfit:
+        wish = f"{'; '.join(unfit.details)}, or choose another dream.mode than {settings.dream.mode}"
+        raise ConfigError([Problem("config", None, "dream.workflow", name, wish)]) from None
+    return planner
+
+
+def _family_problems(family: str | None) -> Iterator[Problem]:
+    try:
+        if family is not None:
+            family_named(family)
+    except ValueError as error:
+        yield Problem("config", None, "comfyui.family", family or "", str(error))
+
+
+def _adapter_problems(adapters: Sequence[AdapterWish]) -> Iterator[Problem]:
+    for number, wish in enumerate(adapters, 1):
+        try:
+            adapters_of([wish], lambda _, number: FileRef(f"{number}.png"))
+        except (ValueError, StorageError) as error:
+            yield Problem("config", None, f"dream.adapters, item {number}", wish.kind, str(error))
 
 
 def _wish(comfyui: ComfyUISettings) -> ModelWish:
@@ -172,13 +207,18 @@ def _limits(comfyui: ComfyUISettings, transfer_s: float) -> HttpLimits:
     )
 
 
-def _models_at(comfyui: ComfyUISettings, url: str) -> tuple[str, ...]:
-    """The model that the ComfyUI at an address would dream with; none where there is no such server."""
+def _models_at(settings: Settings, url: str) -> tuple[str, ...]:
+    """What the ComfyUI at an address would dream with; nothing where there is no such server.
+
+    Whoever names a workflow or a model wants that server's pictures, or its complaint, and no other engine's.
+    """
+    comfyui = settings.comfyui
+    named = settings.dream.workflow or comfyui.checkpoint or comfyui.diffusion_model
     limits = HttpLimits(connect_s=_PROBE_S, answer_s=_PROBE_S)
     client = ComfyUIClient(url, limits, headers=comfyui.headers.as_dict())
     try:
         client.system_stats()
-        return (choose_models(_wish(comfyui), client).label,)
+        return (named or choose_models(_wish(comfyui), client).label,)
     except EngineError:
         return ()
 

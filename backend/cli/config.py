@@ -28,6 +28,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Do what was asked; returns the exit status (78: the settings cannot be used)."""
+    from backend.assembly import check_dream
     from backend.config import json_schema, load_settings
     from backend.errors import ConfigError
 
@@ -36,6 +37,8 @@ def run(args: argparse.Namespace) -> int:
         return exit_codes.OK
     try:
         loaded = load_settings(getattr(args, "config", None), os.environ)
+        if args.config_action == "check":
+            check_dream(loaded.settings)
     except ConfigError as error:
         count = len(error.problems)
         print(f"{error}\n{count} {'problem' if count == 1 else 'problems'}", file=sys.stderr)

@@ -54,7 +54,17 @@ class CustomBuilder:
     @property
     def feeds_pictures(self) -> bool:
         """Whether it can go on only from a picture (ImageToImage), not from a latent (DreamStep)."""
-        return self._workflow.latent_in is None and self._workflow.picture_in is not None
+        takes_pictures = self._workflow.latent_in is None and self._workflow.picture_in is not None
+        return takes_pictures or self._workflow.latent_out is None
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """Of keyframes, in pixels: what was wished, else what the workflow says, in whole latent cells."""
+        size = self._size or self._own_size()
+        if size is None:
+            return None
+        width, height = (side_px // SIZE_STEP_PX * SIZE_STEP_PX for side_px in size)
+        return width, height
 
     @property
     def walks(self) -> bool:

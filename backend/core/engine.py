@@ -123,6 +123,7 @@ class Engine:
         self._process = process or OwnProcess()
         self._plan: Plan | None = None
         self._catalog = NodeCatalog({})
+        self._words = ("", "")
 
     @property
     def catalog(self) -> NodeCatalog:
@@ -196,10 +197,24 @@ class Engine:
         )
 
     def encode_picture(self, picture: bytes, timeout_s: float) -> bytes:
-        """Encode a picture with the model's VAE and return the latent file."""
-        job, workflow = self.submit(EncodePicture(self.upload_picture(picture)))
-        end = finished(job.result(timeout_s))
-        return self.fetch_latent(latent_file(end, workflow))
+        """Encode a picture with the model's VAE and return the latent file.
+
+        Nothing of it stays on the server, and what keyframes need stays warm there.
+
+        Raises:
+            EngineError: If it is not done within ``timeout_s``, or not at all.
+        """
+        job, workflow = self.submit(EncodePicture(self.upload_picture(picture), *self._words))
+        try:
+            end = job.result(timeout_s)
+        except TimeoutError:
+            self.client.cancel(job)
+            raise JobFailed("deadline", f"a picture was not encoded within {timeout_s:.0f} s") from None
+        latent = latent_file(finished(end), workflow)
+        try:
+            return self.fetch_latent(latent)
+        finally:
+            self.retire_latent(latent)
 
     def upload_picture(self, picture: bytes) -> FileRef:
         """Give the server a picture of ours."""
@@ -250,6 +265,7 @@ class Engine:
         except ValueError as error:
             raise GraphUnfit((str(error),)) from error
         self._check(workflow.graph)
+        self._words = (request.prompt, request.negative)
         return workflow
 
     def _check(self, graph: Graph) -> None:

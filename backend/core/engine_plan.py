@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -21,6 +21,7 @@ from backend.core.sampling import Sampling
 from backend.core.workflow_builder import (
     DecodeLatents,
     DreamStep,
+    ImageToImage,
     Request,
     TextToImage,
     Workflow,
@@ -31,6 +32,9 @@ from backend.errors import GraphUnfit, StorageError
 log = logging.getLogger(__name__)
 
 _SOME_LATENT = FileRef("some.latent", type="temp")
+_SOME_PICTURE = FileRef("some.png", type="temp")
+_NO_SIZE = (512, 512)
+"""Stands where a workflow says nothing of its size, and then has no effect."""
 
 
 class GraphBuilder(Protocol):
@@ -89,7 +93,9 @@ class Plan:
             GraphUnfit: The plan has no such graph.
         """
         requests: list[Request] = [TextToImage("a", "b", 1, *size)]
-        if continues and not self.feeds_pictures:
+        if continues and self.feeds_pictures:
+            requests.append(ImageToImage(_SOME_PICTURE, "a", "b", 1, 0.5))
+        elif continues:
             requests.append(DreamStep(_SOME_LATENT, "a", "b", 1, 0.5))
         if walks:
             requests.append(DecodeLatents(_SOME_LATENT, "a", "b"))
@@ -153,6 +159,19 @@ class WorkflowPlanner:
 
     def plan(self, server: PlanServer, house: Housekeeping, catalog: NodeCatalog) -> Plan:
         """Needs nothing of the server but its validator."""
-        builder = CustomBuilder(self.workflow, house.latent_prefix, self.size)
-        family = replace(SD15, name="custom", width=512, height=512)
+        return self._plan(house.latent_prefix)
+
+    def check(self, *, walks: bool, continues: bool) -> None:
+        """Whether it has all that a mode needs of a workflow, which can be told without any server.
+
+        Raises:
+            GraphUnfit: It lacks a binding.
+        """
+        plan = self._plan(lambda: "some")
+        plan.samples((plan.family.width, plan.family.height), walks=walks, continues=continues)
+
+    def _plan(self, latent_prefix: Callable[[], str]) -> Plan:
+        builder = CustomBuilder(self.workflow, latent_prefix, self.size)
+        width, height = builder.size or _NO_SIZE
+        family = replace(SD15, name="custom", width=width, height=height)
         return Plan(builder, f"workflow {self.workflow.name}", family, builder.feeds_pictures)

@@ -10,9 +10,13 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from backend.core.api_graph import find_circle, links_of, needed_by
+from backend.core.comfyui_api import ComfyUIClient
 from backend.core.custom_workflow import CustomBuilder
+from backend.core.engine_plan import Plan, WorkflowPlanner
 from backend.core.graph_validation import graph_problems
+from backend.core.housekeeping import Housekeeping
 from backend.core.jobs import FileRef, Graph
+from backend.core.model_families import SD15
 from backend.core.node_catalog import NodeCatalog
 from backend.core.workflow_builder import (
     DecodeLatents,
@@ -426,3 +430,21 @@ def test_a_size_that_latents_cannot_hold_is_refused_where_it_counts(tmp_path: Pa
     with pytest.raises(ValueError, match="100 px is not divisible by 8"):
         builder(tmp_path).build(request_)
     builder(tmp_path, PLAIN, "width:\nheight:\n").build(request_)
+
+
+def test_keyframes_have_the_size_that_the_workflow_says_unless_another_is_wished(tmp_path: Path) -> None:
+    graph = {**PLAIN, "4": node("EmptyLatentImage", width=1028, height=768, batch_size=1)}
+    assert builder(tmp_path, graph).size == (1024, 768)
+    own = loaded(tmp_path, graph)
+    assert CustomBuilder(own, lambda: "kf", (640, 360)).size == (640, 360)
+    client = ComfyUIClient("http://127.0.0.1:1")
+    house = Housekeeping(client, instance="test", hour=lambda: "1", clock=lambda: 0.0)
+    plan = WorkflowPlanner(own).plan(client, house, NodeCatalog({}))
+    assert (plan.family.width, plan.family.height) == (1024, 768)
+
+
+def test_a_dream_that_goes_on_from_pictures_looks_at_such_a_graph_first(tmp_path: Path) -> None:
+    made = builder(tmp_path, PLAIN, "latent_out:\n")
+    assert made.feeds_pictures
+    samples = Plan(made, "mine", SD15, made.feeds_pictures).samples((64, 64), walks=False, continues=True)
+    assert "LoadImage" in {one["class_type"] for one in samples[1].graph.values()}

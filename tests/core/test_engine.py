@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from backend.core.comfyui_api import ComfyUIClient
 from backend.core.engine import DreamNeeds, Engine, EngineKind
@@ -11,7 +15,7 @@ from backend.core.housekeeping import Housekeeping
 from backend.core.model_choice import ModelWish
 from backend.core.model_families import SDXL
 from backend.core.workflow_builder import TextToImage
-from backend.errors import EngineAnswerError, EngineUnreachable, GraphUnfit, ModelMissing
+from backend.errors import EngineAnswerError, EngineUnreachable, GraphUnfit, JobFailed, ModelMissing
 from tests.fakes.fake_comfy import FakeComfy
 
 
@@ -138,3 +142,49 @@ def test_memory_is_not_freed_while_others_have_jobs(fake_comfy: FakeComfy) -> No
 
 def test_a_process_that_is_not_ours_is_not_restarted(fake_comfy: FakeComfy) -> None:
     assert engine(fake_comfy.url).restart() is False
+
+
+@contextmanager
+def dreaming(url: str) -> Iterator[Engine]:
+    comfy = engine(url)
+    comfy.connect()
+    comfy.client.start()
+    try:
+        yield comfy
+    finally:
+        comfy.client.close()
+
+
+def seed_picture() -> bytes:
+    file = io.BytesIO()
+    Image.effect_noise((64, 64), 80).convert("RGB").save(file, "PNG")
+    return file.getvalue()
+
+
+def full_latents(folder: Path) -> set[Path]:
+    return {path for path in folder.rglob("*.latent") if path.stat().st_size and "output" in path.parts}
+
+
+def test_encoding_a_picture_leaves_nothing_behind_and_the_words_warm(
+    tmp_path: Path, fake_comfy: FakeComfy
+) -> None:
+    with dreaming(fake_comfy.url) as comfy:
+        comfy.submit(TextToImage("a quiet lake", "text", 1, 64, 64))[0].result(30)
+        kept = full_latents(tmp_path)
+        assert len(kept) == 1
+        assert comfy.encode_picture(seed_picture(), 30)
+        assert full_latents(tmp_path) == kept
+        graph = fake_comfy.posted("/prompt")[-1].json()["prompt"]
+        words = [one["inputs"]["text"] for one in graph.values() if one["class_type"] == "CLIPTextEncode"]
+        assert words == ["a quiet lake", "text"]
+
+
+def test_a_picture_that_is_not_encoded_in_time_is_given_up_and_taken_back(fake_comfy: FakeComfy) -> None:
+    with dreaming(fake_comfy.url) as comfy:
+        fake_comfy.painter.hold()
+        fake_comfy.foreign_job()
+        with pytest.raises(JobFailed, match="not encoded within"):
+            comfy.encode_picture(seed_picture(), 0.2)
+        (posted,) = fake_comfy.posted("/prompt")
+        assert posted.json()["prompt_id"] not in comfy.client.queue()
+        fake_comfy.painter.release()
