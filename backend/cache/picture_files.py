@@ -25,7 +25,7 @@ from PIL import Image
 
 from backend.cache.quarantine import set_aside
 from backend.errors import PictureRejected, StorageError
-from backend.utils.file_ops import read_at_most, sweep_temporaries, write_atomic
+from backend.utils.file_ops import read_at_most, write_atomic
 
 PICTURES, LATENTS = "pictures", "latents"
 MAX_FILE_BYTES = 64 * 2**20
@@ -91,6 +91,12 @@ def latent_path(picture_id: str, latent: bytes) -> str:
 def is_ours(relative: str) -> bool:
     """Whether it is a path as this module makes them, which leads nowhere else."""
     return bool(_PICTURE.fullmatch(relative) or _LATENT.fullmatch(relative))
+
+
+def is_temporary(relative: str) -> bool:
+    """Whether it is what :func:`write_atomic` writes into before it renames."""
+    name = relative.rpartition("/")[2]
+    return name.startswith(".") and name.endswith(".tmp")
 
 
 def owner_of(relative: str) -> str:
@@ -192,15 +198,6 @@ class MemoryFiles:
         for shard in sorted(_entries(self.folder / kind)):
             for name in _entries(self.folder / kind / shard):
                 yield f"{kind}/{shard}/{name}"
-
-    def sweep(self) -> int:
-        """Removes what killed writers left half written. Returns how many there were."""
-        swept = sweep_temporaries(self.folder)
-        for kind in (PICTURES, LATENTS):
-            swept += sum(
-                sweep_temporaries(self.folder / kind / shard) for shard in _entries(self.folder / kind)
-            )
-        return swept
 
 
 def _entries(folder: Path) -> list[str]:

@@ -44,7 +44,12 @@ def blob_of(vector: Vectors) -> bytes:
 
 def values_of(memory: Memory) -> tuple[object, ...]:
     return (
-        *(memory.id, memory.added_at, *map(_clean, (memory.theme, memory.prompt, memory.negative)), str(memory.seed)),
+        *(
+            memory.id,
+            memory.added_at,
+            *map(_clean, (memory.theme, memory.prompt, memory.negative)),
+            str(memory.seed),
+        ),
         *(json.dumps(memory.parents), memory.denoise, memory.score, memory.shows_prompt, memory.origin.value),
         *(int(memory.pinned), memory.times_shown, memory.last_shown_at, memory.picture, memory.latent),
         *(memory.width, memory.height, identity_text(memory.identity)),

@@ -17,6 +17,10 @@ class TinyIndex:
     def add(self, key: int, vector: NDArray[np.float32]) -> None:
         self.vectors[key] = np.asarray(vector, np.float32)
 
+    def add_many(self, keys: NDArray[np.int64], vectors: NDArray[np.float32]) -> None:
+        for key, vector in zip(keys.tolist(), vectors, strict=True):
+            self.add(key, vector)
+
     def remove(self, key: int) -> None:
         self.vectors.pop(key, None)
 
@@ -27,7 +31,7 @@ class TinyIndex:
         self, vector: NDArray[np.float32], low: float, high: float, k: int
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         found = [(float(vector @ other), key) for key, other in self.vectors.items()]
-        best = sorted((pair for pair in found if low <= pair[0] < high), reverse=True)[:k]
+        best = sorted((pair for pair in found if low <= pair[0] <= high), reverse=True)[:k]
         keys = np.array([key for _, key in best], np.int64)
         return keys, np.array([similarity for similarity, _ in best], np.float32)
 

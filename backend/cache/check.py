@@ -1,0 +1,234 @@
+"""Is the memory whole? Rows against files, files against rows, vectors against the identity that made them.
+
+It may run while the memory is in use: what looks wrong is looked at again under the lock before it is told
+or mended.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from backend.cache.keeper import Keeper
+from backend.cache.picture_files import (
+    LATENTS,
+    PICTURES,
+    MemoryFiles,
+    is_ours,
+    is_temporary,
+    is_whole,
+    owner_of,
+)
+from backend.cache.row_codec import vector_from
+from backend.cache.store import Filed
+
+_PAGE = 200
+_MOST_TOLD = 1000
+
+
+class Flaw(StrEnum):
+    """What can be wrong."""
+
+    DATABASE = "the database is damaged"
+    ROW = "a row that makes no sense"
+    NO_PICTURE = "a row without its picture"
+    BAD_PICTURE = "a picture that is not what it was"
+    NO_LATENT = "a row without its latent"
+    BAD_LATENT = "a latent that is not what it was"
+    BAD_VECTOR = "a vector that cannot be compared"
+    NO_VECTOR = "a row without its vector"
+    LONE_VECTOR = "a vector without a row"
+    LONE_FILE = "a file without a row"
+    STRANGE_FILE = "a file that is not the memory's"
+    HALF_WRITTEN = "a file that was never finished"
+    TOTALS = "totals that do not add up"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong.
+
+    Attributes:
+        flaw: What kind.
+        where: An id, or a relative path.
+        repaired: It was, now.
+    """
+
+    flaw: Flaw
+    where: str
+    repaired: bool
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """What was found.
+
+    Attributes:
+        entries: Rows looked at.
+        files: Files looked at.
+        counts: How often each flaw was found.
+        findings: The first of them.
+    """
+
+    entries: int
+    files: int
+    counts: Mapping[Flaw, int]
+    findings: tuple[Finding, ...]
+
+    @property
+    def whole(self) -> bool:
+        """Nothing is wrong (somebody else's files in our folders are left alone and do not count)."""
+        return not any(flaw is not Flaw.STRANGE_FILE for flaw in self.counts)
+
+
+@dataclass
+class _Check:
+    keeper: Keeper
+    files: MemoryFiles
+    repair: bool
+    contents: bool
+    rows_seen: int = 0
+    files_seen: int = 0
+    counts: Counter[Flaw] = field(default_factory=Counter)
+    findings: list[Finding] = field(default_factory=list)
+
+    def tell(self, flaw: Flaw, where: str, *, repaired: bool | None = None) -> None:
+        self.counts[flaw] += 1
+        if len(self.findings) < _MOST_TOLD:
+            self.findings.append(Finding(flaw, where, self.repair if repaired is None else repaired))
+
+    def database(self) -> bool:
+        damage = self.keeper.store.check()
+        if damage is None:
+            return True
+        if self.repair:
+            self.keeper.start_anew(damage)
+        self.tell(Flaw.DATABASE, damage)
+        return False
+
+    def rows(self) -> None:
+        after = -1
+        while page := self.keeper.store.filed_after(after, _PAGE):
+            for row in page:
+                self.rows_seen += 1
+                if self._flaws_of(row):
+                    with self.keeper.writing:
+                        self._settle(row)
+            after = page[-1].key
+
+    def _settle(self, seen: Filed) -> None:
+        """Looks again, now that nobody changes it, and mends."""
+        row = next(iter(self.keeper.store.filed_after(seen.key - 1, 1)), None)
+        if row is None or row.key != seen.key:
+            return
+        for flaw in self._flaws_of(row):
+            self.tell(flaw, row.id)
+            if self.repair:
+                self._mend(row, flaw)
+
+    def _flaws_of(self, row: Filed) -> list[Flaw]:
+        if row.memory is None or not is_ours(row.picture) or owner_of(row.picture) != row.id:
+            return [Flaw.ROW]
+        picture = self._flaw_of(row.picture, row.picture_bytes, Flaw.NO_PICTURE, Flaw.BAD_PICTURE)
+        if picture is not None:
+            return [picture]  # its row goes, and all else with it
+        flaws = [self._flaw_of_vector(row)]
+        if row.latent is not None:
+            flaws.append(self._flaw_of(row.latent, row.latent_bytes, Flaw.NO_LATENT, Flaw.BAD_LATENT))
+        return [flaw for flaw in flaws if flaw is not None]
+
+    def _flaw_of(self, path: str, size: int, missing: Flaw, bad: Flaw) -> Flaw | None:
+        if not is_ours(path):
+            return bad
+        found = self.files.size(path)
+        if found is None:
+            return missing
+        if found != size:
+            return bad
+        if self.contents:
+            data = self.files.read(path)
+            return None if data is not None and is_whole(path, data) else bad
+        return None
+
+    def _flaw_of_vector(self, row: Filed) -> Flaw | None:
+        identity = row.memory.identity if row.memory else None
+        if identity is None:
+            return None if row.vector is None else Flaw.BAD_VECTOR
+        if row.vector is None:
+            return Flaw.NO_VECTOR
+        return Flaw.BAD_VECTOR if vector_from(row.vector, identity) is None else None
+
+    def _mend(self, row: Filed, flaw: Flaw) -> None:
+        store, index = self.keeper.store, self.keeper.index
+        if flaw in (Flaw.NO_LATENT, Flaw.BAD_LATENT):
+            with store.transaction():
+                store.drop_latent(row.key)
+            if row.latent is not None and is_ours(row.latent):
+                self.files.set_aside(row.latent)
+        elif flaw in (Flaw.NO_VECTOR, Flaw.BAD_VECTOR):
+            with store.transaction():
+                store.set_vector(row.key, None, None, None)
+            index.remove(row.key)
+        else:
+            with store.transaction():
+                store.delete(row.key)
+            index.remove(row.key)
+            if flaw is Flaw.BAD_PICTURE:
+                self.files.set_aside(row.picture)
+            # What else belonged to it is without a row now, and goes with such files.
+
+    def lone_files(self) -> None:
+        for kind in (PICTURES, LATENTS):
+            for path in self.files.walk(kind):
+                self.files_seen += 1
+                flaw = self._flaw_of_file(path)
+                if flaw is Flaw.STRANGE_FILE:
+                    self.tell(flaw, path, repaired=False)
+                elif flaw is not None:
+                    with self.keeper.writing:  # which whoever writes a file holds until its row is there
+                        if self.files.size(path) is not None and self._flaw_of_file(path) is flaw:
+                            self.tell(flaw, path)
+                            if self.repair:
+                                self.files.remove(path)
+
+    def _flaw_of_file(self, path: str) -> Flaw | None:
+        if is_temporary(path):
+            return Flaw.HALF_WRITTEN
+        if not is_ours(path):
+            return Flaw.STRANGE_FILE
+        return None if self._has_row(path) else Flaw.LONE_FILE
+
+    def _has_row(self, path: str) -> bool:
+        memory = self.keeper.store.get(owner_of(path))
+        return memory is not None and path in (memory.picture, memory.latent)
+
+    def rest(self) -> None:
+        store = self.keeper.store
+        with self.keeper.writing:
+            lone = store.vectors_without_rows()
+            if lone:
+                self.tell(Flaw.LONE_VECTOR, f"{lone}")
+            if store.totals()[:2] != store.counted():
+                self.tell(Flaw.TOTALS, f"{store.totals()[:2]} told, {store.counted()} counted")
+            if self.repair:
+                with store.transaction():
+                    store.drop_vectors_without_rows()
+                    store.recount()
+
+
+def check_memory(keeper: Keeper, files: MemoryFiles, *, repair: bool, contents: bool) -> CheckReport:
+    """Looks at all of a memory; ``contents``: at every byte of its files, not at their sizes alone.
+
+    Raises:
+        StorageError: The disk said no.
+    """
+    check = _Check(keeper, files, repair, contents)
+    if check.database():
+        check.rows()
+        # While rows are still being made from files, a file without a row is only not yet reached.
+        if not keeper.store.totals()[2]:
+            check.lone_files()
+        check.rest()
+    return CheckReport(check.rows_seen, check.files_seen, dict(check.counts), tuple(check.findings))

@@ -1,0 +1,283 @@
+"""What opens the memory behind the dream's back, and mends it: checks the database, remakes it from the files
+where it is damaged, brings the vectors into the index, and keeps within the limits.
+
+One thread, so that these never happen twice at once; it sleeps once all is done.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+
+from backend.cache.database import DATABASE, DatabaseDamaged
+from backend.cache.eviction import MakeIndex, Room
+from backend.cache.matching import Identity
+from backend.cache.memory_row import Memory
+from backend.cache.picture_files import LATENTS, PICTURES, MemoryFiles, is_ours, is_whole, owner_of, size_of
+from backend.cache.policy import MemoryLimits, Policy
+from backend.cache.quarantine import set_aside
+from backend.cache.row_codec import vector_from
+from backend.cache.store import NOBODY, MemoryStore, Sizes
+from backend.cache.told import memory_told
+from backend.cache.vector_index import VectorIndex
+from backend.errors import PictureRejected, StorageError
+
+log = logging.getLogger(__name__)
+
+_PAGE = 1000
+_RETRY_S = 30.0
+
+
+class Keeper:
+    """The store and the index of one memory, and the thread that brings them up.
+
+    Args:
+        folder: Of the memory; locked for this process.
+        files: Its files.
+        identity: Whose vectors are compared.
+        limits: How much may be in it.
+        policy: Who goes first.
+        make_index: Opens an empty index.
+        clock: The time.
+        durable: What is acknowledged survives a power cut.
+
+    Attributes:
+        writing: Held by whoever changes rows or files.
+        asking: Held by whoever asks the index without holding ``writing``: it is not exchanged meanwhile.
+        ready: All that there is, is loaded.
+        problem: Why that is not so and will not be soon; None while nothing is wrong.
+
+    Raises:
+        StorageError: The database cannot be opened, nor set aside.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        files: MemoryFiles,
+        *,
+        identity: Identity,
+        limits: MemoryLimits,
+        policy: Policy,
+        make_index: MakeIndex,
+        clock: Callable[[], datetime],
+        durable: bool,
+    ) -> None:
+        self.writing, self.asking = threading.RLock(), threading.Lock()
+        self.ready = threading.Event()
+        self.problem: str | None = None
+        self.identity = identity
+        self._folder, self._files, self._clock, self._durable = folder, files, clock, durable
+        self.limits, self.policy, self._make_index = limits, policy, make_index
+        self._early: list[int] = []
+        self._damage: str | None = None
+        self._checked = False
+        self._wake, self._stop = threading.Event(), threading.Event()
+        self.store = self._open_store()
+        self.index: VectorIndex = make_index(identity.dimension)
+        self._thread = threading.Thread(target=self._run, name="memory-keeper", daemon=True)
+
+    @property
+    def room(self) -> Room:
+        return Room(self.store, self.index, self.identity, self.limits, self.policy)
+
+    def start(self) -> None:
+        self._wake.set()
+        self._thread.start()
+
+    def close(self) -> None:
+        """Ends the thread, soon, and closes the store and the index."""
+        self._stop.set()
+        self._wake.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        with self.writing, self.asking:
+            self.store.close()
+            self.index.close()
+
+    def use(self, identity: Identity) -> None:
+        """Compares by another matcher's vectors from now on."""
+        with self.writing:
+            if identity == self.identity:
+                return
+            self.identity = identity
+            self.reload()
+
+    def reload(self) -> None:
+        """Fills a new index from the rows, in the background."""
+        with self.writing:
+            self.ready.clear()
+            self._new_index()
+            self._wake.set()
+
+    def damaged(self, damage: DatabaseDamaged) -> None:
+        """The database turned out to be damaged: it will be made anew."""
+        self.ready.clear()
+        self._damage = str(damage)
+        self._wake.set()
+
+    def start_anew(self, damage: str) -> None:
+        """Sets the database aside for an empty one, whose rows are made from the files in the background.
+
+        Raises:
+            StorageError: It cannot be set aside, or no other be made.
+        """
+        with self.writing:
+            log.warning("%s; rows are made anew from the pictures", damage)
+            self.ready.clear()
+            self.store.close()
+            self._set_database_aside()
+            self.store = MemoryStore(self._folder, self.writing, durable=self._durable)
+            self._damage = None
+            self.reload()
+
+    def added_early(self, key: int) -> None:
+        """A row that was added before all others were there to compare it with."""
+        self._early.append(key)
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            self._wake.wait()
+            self._wake.clear()
+            try:
+                self._bring_up()
+            except DatabaseDamaged as damage:
+                self.damaged(damage)
+            except StorageError as error:
+                self._trouble(str(error))
+            except Exception as error:  # the thread's one broad hand
+                log.exception("the memory could not be opened whole")
+                self._trouble(repr(error))
+
+    def _trouble(self, problem: str) -> None:
+        """Says so and tries again later; what is loaded answers meanwhile."""
+        if self._stop.is_set():
+            return
+        if problem != self.problem:
+            log.warning("the memory is not whole: %s", problem)
+        self.problem = problem
+        self._wake.wait(_RETRY_S)
+        self._wake.set()
+
+    def _bring_up(self) -> None:
+        if self._damage is None and not self._checked:
+            self._damage = self.store.check()
+            self._checked = True
+        if self._damage is not None:
+            self.start_anew(self._damage)
+        if self.store.totals()[2]:
+            self._remake_rows()
+        self._load()
+        self._settle_early()
+        self._shrink()
+        if not self._stop.is_set() and not self._wake.is_set():
+            self.problem = None
+            self.ready.set()
+
+    def _interrupted(self) -> bool:
+        return self._stop.is_set() or self._wake.is_set()
+
+    def _open_store(self) -> MemoryStore:
+        try:
+            return MemoryStore(self._folder, self.writing, durable=self._durable)
+        except DatabaseDamaged as damage:
+            log.warning("%s; rows are made anew from the pictures", damage)
+            self._set_database_aside()
+            return MemoryStore(self._folder, self.writing, durable=self._durable)
+
+    def _set_database_aside(self) -> None:
+        for name in (DATABASE, f"{DATABASE}-wal"):  # its log belongs to it and would spoil the new one
+            set_aside(self._folder / name, self._folder, self._clock)
+        with contextlib.suppress(OSError):
+            (self._folder / f"{DATABASE}-shm").unlink()
+
+    def _new_index(self) -> None:
+        new = self._make_index(self.identity.dimension)
+        with self.asking:
+            old, self.index = self.index, new
+            old.close()
+        self._early.clear()
+
+    def _remake_rows(self) -> None:
+        """Rows for the pictures that have none, from what the pictures tell of themselves."""
+        latents = {owner_of(path): path for path in self._files.walk(LATENTS) if is_ours(path)}
+        pictures = [path for path in self._files.walk(PICTURES) if is_ours(path)]
+        for start in range(0, len(pictures), 100):
+            if self._interrupted():
+                return
+            with self.writing:
+                # Looked at before the transaction: what is broken is set aside whatever becomes of the rest.
+                found = [self._told_by(path, latents.get(owner_of(path))) for path in pictures[start:][:100]]
+                with self.store.transaction():
+                    for memory, sizes in filter(None, found):
+                        self.store.insert(memory, sizes, None, NOBODY)
+        with self.writing, self.store.transaction():
+            self.store.rebuilding(False)
+        if pictures:
+            log.info("the memory has %d rows again, made from its pictures", self.store.totals()[0])
+
+    def _told_by(self, path: str, latent: str | None) -> tuple[Memory, Sizes] | None:
+        if self.store.key_of(owner_of(path)) is not None:
+            return None
+        data = self._files.read(path)
+        if data is None:
+            return None
+        try:
+            if not is_whole(path, data):
+                raise PictureRejected("broken", "it is not what its name says")
+            size = size_of(data)
+        except PictureRejected:
+            self._files.set_aside(path)
+            return None
+        latent_bytes = self._files.size(latent) if latent else None
+        memory = memory_told(data, path, latent if latent_bytes else None, size, self._clock())
+        return memory, Sizes(len(data), latent_bytes or 0, 0)
+
+    def _load(self) -> None:
+        after = -1
+        while not self._interrupted():
+            with self.writing:  # what is read is in the index before anybody can take it away
+                page = self.store.vectors_after(after, _PAGE, self.identity)
+                if not page:
+                    return
+                after = page[-1][0]
+                # A wrong vector is left to check(), which lists it for another embedding.
+                good = [
+                    (key, vector)
+                    for key, blob in page
+                    if (vector := vector_from(blob, self.identity)) is not None
+                ]
+                if good:
+                    keys = np.array([key for key, _ in good], np.int64)
+                    self.index.add_many(keys, np.stack([vector for _, vector in good]))
+
+    def _settle_early(self) -> None:
+        while self._early and not self._interrupted():
+            with self.writing:
+                key = self._early.pop()
+                standing = self.store.standing(key)
+                if standing is not None:
+                    vector = self.store.vector_of(standing.id, self.identity)
+                    with self.store.transaction():
+                        self.room.look_again(key, vector)
+                        self.room.tell(key, self.room.neighbours(vector, but=key))
+
+    def _shrink(self) -> None:
+        while not self._interrupted():
+            with self.writing:
+                gone = self.room.too_many()
+                if not gone:
+                    return
+                with self.store.transaction():
+                    for standing in gone:
+                        self.store.delete(standing.key)
+                for standing in gone:
+                    self.index.remove(standing.key)
+                    for path in standing.files:
+                        self._files.remove(path)
