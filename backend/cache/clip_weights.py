@@ -77,7 +77,7 @@ class ClipChoice:
     def names_a_file(self) -> bool:
         """The weights are a file rather than a repository."""
         path = Path(self.source).expanduser()
-        return bool(self.source) and (path.suffix in _SUFFIXES or path.exists())
+        return bool(self.source) and (path.suffix in _SUFFIXES or path.is_file())
 
 
 def local_weights(choice: ClipChoice) -> Path | None:

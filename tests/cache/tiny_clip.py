@@ -1,4 +1,4 @@
-"""A CLIP of a few thousand numbers, by chance: nothing it says makes sense, but all of it is loaded for real."""
+"""A small CLIP of random numbers: nothing it says makes sense, but all of it is loaded for real."""
 
 from __future__ import annotations
 
