@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import shutil
@@ -118,7 +119,8 @@ class OwnedComfyUI(KeptProcess[_ComfyChild]):
         self.url = url.rstrip("/")
         self._command = [*command, "--cpu"] if cpu and "--cpu" not in command else list(command)
         self._token = token
-        self._note = folder / "comfyui.pid"
+        # The doctor's own must not be taken for the daemon's, which may run at the same time.
+        self._note = folder / f"comfyui-{token}.pid"
         self._file = RotatingLog(folder / "comfyui.log")
         self._look = look or who_is_at
         self._starting = threading.Lock()
@@ -146,6 +148,13 @@ class OwnedComfyUI(KeptProcess[_ComfyChild]):
             cause = f"it is starting, and does not answer at {self.url} yet{self._last_words()}"
             raise EngineUnreachable(NAME, cause)
         return self.url
+
+    def stop(self, timeout_s: float = 3.0) -> None:
+        """Ends it for good, and takes back the note of it."""
+        super().stop(timeout_s)
+        if not self.runs:
+            with contextlib.suppress(OSError):
+                self._note.unlink()
 
     def _is_there(self) -> bool:
         """Whether somebody else's answers; what an earlier run of ours has left is ended before."""

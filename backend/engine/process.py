@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -35,6 +36,11 @@ class _Engine(Child):
     """One run of the engine; ready once it has announced its port."""
 
     port: int | None = None
+
+    def __init__(self, name: str, command: Sequence[str], started_s: float) -> None:
+        # It needs none of our settings, of which some are secret.
+        kept = {key: value for key, value in os.environ.items() if not key.startswith("DREAMLOOP_")}
+        super().__init__(name, command, started_s, environment=kept)
 
     def hear(self, line: str) -> None:
         """Its lines become log records."""

@@ -141,6 +141,21 @@ def test_our_settings_and_systemds_socket_are_not_told_to_it(
     assert environ[MARK] == stage.token
 
 
+def test_where_notes_tell_whose_it_is_another_of_us_leaves_it_alone(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The doctor looks while the daemon dreams, with the same folder for its notes."""
+    monkeypatch.setattr(sys, "platform", "darwin")
+    daemon = stage.own()
+    daemon.ensure_running(GUARD_S)
+    pid = stage.facts()["pid"]
+    assert len(list(stage.folder.glob("*.pid"))) == 1
+    stage.own(token="the-doctors").ensure_running(GUARD_S)
+    assert stage.facts()["pid"] == pid
+    daemon.stop(GUARD_S)
+    assert not list(stage.folder.glob("*.pid"))
+
+
 def test_one_that_is_still_starting_is_not_there_yet(stage: Stage) -> None:
     owner = stage.own("mute")
     with pytest.raises(EngineUnreachable, match=rf"starting, and does not answer at {stage.url} yet"):

@@ -88,6 +88,18 @@ def test_the_engine_is_started_announces_its_port_and_answers(engine: EngineProc
     assert engine.ensure_running() == url == engine.url
 
 
+def test_our_settings_are_not_told_to_the_engine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "dreamloop.engine")
+    monkeypatch.setenv("DREAMLOOP_COMFYUI__HEADERS", "s3cr3t")
+    tell = "import os; print('told:', sorted(n for n in os.environ if 'DREAMLOOP' in n or n == 'PATH')); "
+    process = EngineProcess(tmp_path, command=python(tell + ANNOUNCE + "sys.stdin.read()"))
+    process.ensure_running(GUARD_S)
+    process.stop()
+    assert "told: ['PATH']" in caplog.messages
+
+
 def test_stop_ends_the_child_and_nothing_starts_it_again(engine: EngineProcess) -> None:
     engine.ensure_running(GUARD_S)
     pid = engine.pid
