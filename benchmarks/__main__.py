@@ -6,7 +6,7 @@ import argparse
 import logging
 from collections.abc import Callable
 
-from benchmarks import busy, paint, walk, writing
+from benchmarks import busy, matching, paint, walk, writing
 
 Row = tuple[str, str, str]
 
@@ -68,8 +68,35 @@ def _paint(quick: bool) -> list[Row]:
     return rows
 
 
+def _matching(quick: bool) -> list[Row]:
+    cost = matching.cost(30 if quick else 200)
+    apart = matching.separation(*((100, 20) if quick else (1_000, 200)))
+    size = "x".join(map(str, matching.SIZE_PX))
+    rows: list[Row] = [
+        (f"decoding a PNG of {size} alone, ms", f"{cost.decode_ms:.1f}", ""),
+        ("decoding and embedding without weights, ms", f"{cost.embed_ms:.1f}", ""),
+        ("decoding, embedding and scoring, ms", f"{cost.judge_ms:.1f}", ""),
+        ("decoding, embedding and scoring a JPEG, ms", f"{cost.judge_jpeg_ms:.1f}", ""),
+    ]
+    for name, least in apart.alteration_min.items():
+        found = f"{apart.alteration_found[name]:.1%} {least:.3f}"
+        rows.append((f"seen as duplicates: {name}; least similarity", found, "above 95 %"))
+    return [
+        *rows,
+        (f"{apart.pictures:,} different ones seen as different", f"{apart.told_apart:.1%}", "at least 95 %"),
+        ("    not even near", f"{apart.not_near:.1%}", ""),
+        (
+            "    similarity to the nearest, median, most",
+            f"{apart.nearest_median:.3f} {apart.nearest_max:.3f}",
+            "",
+        ),
+        ("similarity a keyframe later, median", f"{apart.a_step_later:.3f}", ""),
+    ]
+
+
 _PARTS: dict[str, Callable[[bool], list[Row]]] = {
     "busy": _busy,
+    "matching": _matching,
     "paint": _paint,
     "walk": _walk,
     "writing": _writing,
