@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
-Vectors: TypeAlias = NDArray[np.float32]
-Keys: TypeAlias = NDArray[np.int64]
-Found: TypeAlias = tuple[Keys, Vectors]
-"""Keys and their cosine similarities, the most similar first; equal ones by ascending key."""
+from backend.cache.approximate_index import ApproximateIndex
+from backend.cache.vectors import Found, Keys, Vectors
 
 
 class VectorIndex(Protocol):
@@ -45,3 +40,13 @@ class VectorIndex(Protocol):
     def close(self) -> None:
         """End what runs in the background. Nothing may be asked afterwards."""
         ...
+
+
+def open_index(dimension: int, exact_limit: int) -> VectorIndex:
+    """An empty index that is exact up to ``exact_limit`` vectors, and grows beyond it without a pause.
+
+    Args:
+        dimension: Of the vectors.
+        exact_limit: Vectors; beyond it they are moved into a graph in the background.
+    """
+    return ApproximateIndex(dimension, exact_limit)

@@ -1,0 +1,178 @@
+"""An index for more vectors than can be looked at one by one."""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+import numpy as np
+
+from backend.cache.exact_index import ExactIndex
+from backend.cache.vector_graph import VectorGraph
+from backend.cache.vectors import Found, Keys, Vectors, best, checked, joined
+
+_log = logging.getLogger(__name__)
+
+_STEP_VECTORS = 16
+"""Moved at a time; whoever asks meanwhile waits for them, a few ms."""
+
+_BREATH_S = 0.0005
+"""Between two steps, that those who wait for the lock get it."""
+
+_AFTER_FAILURE_S = 30.0
+
+_WAITING_LIMIT = 65_536
+"""Vectors over the exact limit that may wait for the graph; who adds still more waits too."""
+
+_ROOM_WAIT_S = 60.0
+
+_BAND_LOOK = 1024
+"""So many of the nearest are looked through for those within a band."""
+
+_SAMPLE_SHARE = 32
+"""One in so many vectors of the graph is kept for bands far away from the nearest."""
+
+
+class ApproximateIndex:
+    """Exact up to a limit; beyond it, vectors move into a graph (HNSW) in the background.
+
+    Those that wait for it are searched exactly, and what is found in both places is merged: a vector is found
+    from the moment it is added, and no longer once it is removed. Once the limit was passed, the graph stays.
+    Similarities of what is in the graph are those of half precision, right to about 1e-4.
+
+    In the graph a band is no longer answered with the most similar within it, but with some of them: from the
+    1,024 nearest, and from a fixed sample of the others, one in 32.
+    """
+
+    def __init__(self, dimension: int, exact_limit: int, *, threaded: bool = True) -> None:
+        """
+        Args:
+            dimension: Of the vectors.
+            exact_limit: The graph is begun with the first vector beyond so many.
+            threaded: Whether a thread takes the steps; if not, whoever made the index calls :meth:`turn`.
+        """
+        self.dimension = dimension
+        self.problem: str | None = None
+        """Why the graph does not grow; everything is answered all the same, more slowly."""
+        self._exact_limit = exact_limit
+        self._threaded = threaded
+        self._lock = threading.Lock()
+        self._room = threading.Condition(self._lock)
+        self._work = threading.Event()
+        self._closed = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._graph: VectorGraph | None = None
+        self._rest = ExactIndex(dimension)
+        self._sample = ExactIndex(dimension)
+
+    def __len__(self) -> int:
+        with self._lock:
+            return len(self._rest) + (0 if self._graph is None else len(self._graph))
+
+    @property
+    def waiting(self) -> int:
+        """Vectors that will move into the graph."""
+        with self._lock:
+            return 0 if self._graph is None else len(self._rest)
+
+    def add(self, key: int, vector: Vectors) -> None:
+        """See :class:`~backend.cache.vector_index.VectorIndex`."""
+        self.add_many(np.array([key]), np.asarray(vector)[None])
+
+    def add_many(self, keys: Keys, vectors: Vectors) -> None:
+        """Hold the rows of ``vectors`` under ``keys``; waits while far too many wait for the graph."""
+        keys, vectors = checked(self.dimension, keys, vectors)
+        for start in range(0, len(keys), _BAND_LOOK):
+            part = slice(start, start + _BAND_LOOK)
+            with self._lock:
+                self._room.wait_for(self._has_room, timeout=_ROOM_WAIT_S)
+                if self._graph is not None:
+                    for key in keys[part].tolist():
+                        self._drop(key)
+                self._rest.add_many(keys[part], vectors[part])
+                self._begin_graph()
+        self._work.set()
+
+    def remove(self, key: int) -> None:
+        """See :class:`~backend.cache.vector_index.VectorIndex`."""
+        with self._lock:
+            self._rest.remove(key)
+            self._drop(key)
+
+    def nearest(self, vector: Vectors, k: int) -> Found:
+        """See :class:`~backend.cache.vector_index.VectorIndex`."""
+        with self._lock:
+            found = self._rest.nearest(vector, k)
+            if self._graph is None or k < 1:
+                return found
+            return best(joined(found, self._graph.nearest(vector, k)), k)
+
+    def band(self, vector: Vectors, low: float, high: float, k: int) -> Found:
+        """Up to ``k`` with ``low <= similarity <= high``; the most similar of them while all is exact."""
+        with self._lock:
+            found = self._rest.band(vector, low, high, k)
+            if self._graph is None or k < 1:
+                return found
+            far = self._sample.band(vector, low, high, k)
+            keys, near = self._graph.nearest(vector, max(k, _BAND_LOOK))
+        inside = (near >= low) & (near <= high)
+        return best(joined(found, (keys[inside], near[inside]), far), k)
+
+    def turn(self) -> int:
+        """Move a few vectors into the graph; how many were moved."""
+        with self._lock:
+            if self._graph is None:
+                return 0
+            keys, vectors = self._rest.newest(_STEP_VECTORS)
+            self._graph.add(keys, vectors)
+            for key in keys[::-1].tolist():
+                self._rest.remove(key)
+            sampled = keys % _SAMPLE_SHARE == 0
+            self._sample.add_many(keys[sampled], vectors[sampled])
+            self._room.notify_all()
+            return len(keys)
+
+    def close(self) -> None:
+        """End the thread; a step that has begun is finished."""
+        self._closed.set()
+        self._work.set()
+        with self._lock:
+            self._room.notify_all()
+        if self._thread:
+            self._thread.join(timeout=_ROOM_WAIT_S)
+
+    def _has_room(self) -> bool:
+        stuck = not self._threaded or self.problem is not None or self._closed.is_set()
+        return stuck or len(self._rest) < self._exact_limit + _WAITING_LIMIT
+
+    def _begin_graph(self) -> None:
+        if self._graph is not None or len(self._rest) <= self._exact_limit:
+            return
+        self._graph = VectorGraph(self.dimension)
+        if self._threaded:
+            self._thread = threading.Thread(target=self._run, name="vector-graph", daemon=True)
+            self._thread.start()
+
+    def _drop(self, key: int) -> None:
+        """Forget a key of the graph."""
+        if self._graph is not None:
+            self._graph.remove(key)
+            self._sample.remove(key)
+
+    def _run(self) -> None:
+        while not self._closed.is_set():
+            try:
+                pause_s = self._step()
+            except Exception as error:  # noqa: BLE001 - the top of the thread: the exact rest goes on answering
+                _log.exception("The graph of vectors does not grow; trying again in %.0f s", _AFTER_FAILURE_S)
+                self.problem, pause_s = str(error) or type(error).__name__, _AFTER_FAILURE_S
+            self._closed.wait(pause_s)
+
+    def _step(self) -> float:
+        """One turn, or a wait for something to do; how long to rest afterwards (s)."""
+        self._work.clear()
+        if self.turn():
+            self.problem = None
+        else:
+            self._work.wait(_AFTER_FAILURE_S)
+        return _BREATH_S
