@@ -14,6 +14,7 @@
     ├── MatcherUnfit            a judge of pictures that cannot be had: no weights, a file that is no model
     └── EngineError             the engine (ComfyUI or the embedded one)
         ├── EngineUnreachable   no answer: wait and try again
+        │   └── EngineStarting  a process of ours that runs and does not answer yet
         ├── EngineAnswerError   an answer that makes no sense: not a ComfyUI, too large, cut off
         ├── GraphRejected       the server refused the graph (HTTP 400, or 200 with node errors)
         │   └── GraphUnfit      found before it was sent: the server lacks something that the graph needs
@@ -152,6 +153,10 @@ class EngineUnreachable(EngineError):  # noqa: N818
         self.url = url
         self.own = "://" not in url
         super().__init__(f"no answer from {url}: {cause}")
+
+
+class EngineStarting(EngineUnreachable):
+    """A process of ours that runs and does not answer yet."""
 
 
 class EngineAnswerError(EngineError):

@@ -18,12 +18,15 @@ if TYPE_CHECKING:  # `main.py --help` must not wait for pydantic and numpy
     from torch import Tensor
 
     from backend.config import Settings
+    from backend.core.comfyui_answers import SystemStats
     from backend.core.engine import Engine
     from backend.core.generator import DreamGenerator, Keyframe
     from backend.interpolation.latent_encoder import LatentEncoder
     from backend.utils.prompt_manager import Prompt
 
 _PICTURE_S = 300.0
+# What a ComfyUI of ours may take until it answers; custom nodes and slow disks make it long.
+_START_S = 180.0
 _MAX_PIXELS = 64_000_000
 # What must not run again while the words stay the same: a server that runs it every time is cold.
 _COSTLY = ("Loader", "TextEncode")
@@ -82,6 +85,7 @@ def run(settings: Settings, open_engine: OpenEngine) -> int:
 
 def _advice(error: Exception) -> str:
     """What to do about the first fault; the others may come from it."""
+    from backend.core.owned_comfyui import NAME
     from backend.errors import EngineAnswerError, EngineUnreachable, GraphRejected, ModelMissing, PromptsError
 
     match error:
@@ -89,6 +93,11 @@ def _advice(error: Exception) -> str:
             return "correct the themes in prompts.folder as told above"
         case StorageError():
             return "make that folder writable, or name another one in config.yaml (storage)"
+        case EngineUnreachable(url=url) if url == NAME:
+            return (
+                "correct comfyui.launch in config.yaml, which must start a ComfyUI at comfyui.url; "
+                "all that it says is in comfyui.log in the status folder"
+            )
         case EngineUnreachable(own=True):
             return "look into the log above; the embedded engine needs nothing but its Python packages"
         case EngineUnreachable():
@@ -122,9 +131,22 @@ def _look_at(table: _Table, engine: Engine) -> bool:
 
 
 def _reached(engine: Engine) -> str:
-    stats = engine.reach()
+    stats = _stats(engine)
     total, free = stats.vram_total / 2**30, stats.vram_free / 2**30
     return f"{stats.version} at {engine.client.url} on {stats.device}, {free:.1f} of {total:.1f} GiB free"
+
+
+def _stats(engine: Engine) -> SystemStats:
+    """What the server says of itself, once it has started where it is ours."""
+    from backend.errors import EngineStarting
+
+    until = time.monotonic() + _START_S
+    while True:
+        try:
+            return engine.reach()
+        except EngineStarting:
+            if time.monotonic() >= until:
+                raise
 
 
 def _model(engine: Engine) -> str:

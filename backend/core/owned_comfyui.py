@@ -15,7 +15,7 @@ from pathlib import Path
 
 from backend.core.comfyui_answers import system_stats
 from backend.core.comfyui_http import AnswerLost, ComfyHttp, HttpLimits
-from backend.errors import EngineAnswerError, EngineUnreachable, StorageError
+from backend.errors import EngineAnswerError, EngineStarting, EngineUnreachable, StorageError
 from backend.utils import die_with_parent
 from backend.utils.child_process import Child, KeptProcess
 from backend.utils.orphans import MARK, end_orphans, note_leader
@@ -135,6 +135,7 @@ class OwnedComfyUI(KeptProcess[_ComfyChild]):
             wait_s: How long to wait until it answers.
 
         Raises:
+            EngineStarting: It runs, but has not answered yet.
             EngineUnreachable: Not there, without an answer, or the port is another program's.
         """
         with self._starting:
@@ -146,7 +147,7 @@ class OwnedComfyUI(KeptProcess[_ComfyChild]):
             raise EngineUnreachable(NAME, f"it ended at once{self._last_words()}")
         if not child.ready:
             cause = f"it is starting, and does not answer at {self.url} yet{self._last_words()}"
-            raise EngineUnreachable(NAME, cause)
+            raise EngineStarting(NAME, cause)
         return self.url
 
     def stop(self, timeout_s: float = 3.0) -> None:

@@ -9,6 +9,7 @@ from collections import OrderedDict
 from backend.core.jobs import FailureKind
 from backend.errors import (
     EngineAnswerError,
+    EngineStarting,
     EngineUnreachable,
     GraphRejected,
     JobFailed,
@@ -87,6 +88,8 @@ class Trouble:
         )
         if isinstance(error, EngineUnreachable) and error.own:
             wish = "it is started again by itself"
+        if isinstance(error, EngineStarting):
+            wish = "it is waited for"
         if isinstance(error, PictureRejected) and error.reason == "broken":
             wish = "trying another seed"
         if isinstance(error, JobFailed):

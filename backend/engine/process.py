@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from backend.errors import EngineUnreachable
+from backend.errors import EngineStarting, EngineUnreachable
 from backend.utils.child_process import Child, KeptProcess
 
 _child_log = logging.getLogger("dreamloop.engine")
@@ -99,8 +99,9 @@ class EngineProcess(KeptProcess[_Engine]):
         child.settled.wait(wait_s)
         url = self.url
         if url is None:
-            cause = "it ended at once; its log says why" if child.gone.is_set() else "it is starting"
-            raise EngineUnreachable("the embedded engine", cause)
+            if child.gone.is_set():
+                raise EngineUnreachable("the embedded engine", "it ended at once; its log says why")
+            raise EngineStarting("the embedded engine", "it is starting")
         return url
 
     def _new_child(self, now_s: float) -> _Engine:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import pytest
 from backend.assembly import open_engine
 from backend.cli import doctor
 from backend.config import load_settings
+from tests.fakes import comfy_program
 from tests.fakes.fake_comfy import FakeComfy, free_port
 
 PROMPTS = Path(__file__).resolve().parents[2] / "prompts"
@@ -80,6 +83,32 @@ def test_nobody_at_the_address_ends_with_what_to_start(
     assert told.failed() == ["reachable"]
     assert "start ComfyUI there" in told.end
     assert "comfyui.url" in told.end
+
+
+def launched(port: int, *habits: str) -> str:
+    return ", launch: " + json.dumps(
+        [sys.executable, "-S", comfy_program.__file__, "--port", str(port), *habits]
+    )
+
+
+def test_a_comfyui_of_ours_is_waited_for_until_it_answers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backend.assembly._COMFYUI_START_S", 0.0)
+    port = free_port()
+    _, told = examined(tmp_path, capsys, f"http://127.0.0.1:{port}", launched(port))
+    assert told.rows["reachable"].startswith("ok"), told.rows
+
+
+def test_a_comfyui_of_ours_that_does_not_start_is_told_with_its_words_and_its_setting(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    port = free_port()
+    status, told = examined(tmp_path, capsys, f"http://127.0.0.1:{port}", launched(port, "crashes"))
+    assert status == 1
+    assert told.failed() == ["reachable"]
+    assert "No module named 'torch'" in told.rows["reachable"]
+    assert "comfyui.launch" in told.end
 
 
 def test_a_missing_model_is_named_with_the_nearest_and_where_to_put_it(

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from backend.core.trouble import Trouble
-from backend.errors import EngineUnreachable, GraphRejected, ModelMissing, PictureRejected
+from backend.errors import EngineStarting, EngineUnreachable, GraphRejected, ModelMissing, PictureRejected
 from backend.utils.status_schema import ReasonCode
 
 
@@ -48,3 +48,19 @@ def test_a_vae_is_suspected_of_pictures_without_content_only(reason: str, hinted
     trouble.happened(PictureRejected(reason, "as it is"), now=0.0)
     assert trouble.reason is not None
     assert ("--fp32-vae" in trouble.reason.sentence) is hinted
+
+
+@pytest.mark.parametrize(
+    ("error", "wish"),
+    [
+        (EngineStarting("our ComfyUI", "it is starting"), "it is waited for"),
+        (EngineUnreachable("our ComfyUI", "it ended at once"), "it is started again by itself"),
+    ],
+)
+def test_a_process_of_ours_is_waited_for_while_it_starts_and_started_again_after_it_ended(
+    error: EngineUnreachable, wish: str
+) -> None:
+    trouble = Trouble(random.Random(1))
+    trouble.happened(error, now=0.0)
+    assert trouble.reason is not None
+    assert trouble.reason.sentence.endswith(wish)
