@@ -177,6 +177,8 @@ class _Check:
             index.remove(row.key)
             if flaw is Flaw.BAD_PICTURE:
                 self.files.set_aside(row.picture)
+            elif flaw is Flaw.ROW and is_ours(row.picture) and owner_of(row.picture) == row.id:
+                self.keeper.adopt({row.picture: row.latent if row.latent and is_ours(row.latent) else None})
             # What else belonged to it is without a row now, and goes with such files.
 
     def lone_files(self) -> None:
@@ -201,8 +203,7 @@ class _Check:
         return None if self._has_row(path) else Flaw.LONE_FILE
 
     def _has_row(self, path: str) -> bool:
-        memory = self.keeper.store.get(owner_of(path))
-        return memory is not None and path in (memory.picture, memory.latent)
+        return path in self.keeper.store.files_of(owner_of(path))
 
     def rest(self) -> None:
         store = self.keeper.store

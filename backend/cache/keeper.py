@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 
@@ -211,16 +211,20 @@ class Keeper:
         for start in range(0, len(pictures), 100):
             if self._interrupted():
                 return
-            with self.writing:
-                # Looked at before the transaction: what is broken is set aside whatever becomes of the rest.
-                found = [self._told_by(path, latents.get(owner_of(path))) for path in pictures[start:][:100]]
-                with self.store.transaction():
-                    for memory, sizes in filter(None, found):
-                        self.store.insert(memory, sizes, None, NOBODY)
+            self.adopt({path: latents.get(owner_of(path)) for path in pictures[start : start + 100]})
         with self.writing, self.store.transaction():
             self.store.rebuilding(False)
         if pictures:
             log.info("the memory has %d rows again, made from its pictures", self.store.totals()[0])
+
+    def adopt(self, pictures: Mapping[str, str | None]) -> None:
+        """Makes rows for pictures, with their latents, from what they tell; broken ones are set aside."""
+        with self.writing:
+            # Looked at before the transaction: what is set aside stays so whatever becomes of the rest.
+            found = [self._told_by(path, latent) for path, latent in pictures.items()]
+            with self.store.transaction():
+                for memory, sizes in filter(None, found):
+                    self.store.insert(memory, sizes, None, NOBODY)
 
     def _told_by(self, path: str, latent: str | None) -> tuple[Memory, Sizes] | None:
         if self.store.key_of(owner_of(path)) is not None:

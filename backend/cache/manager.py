@@ -97,7 +97,6 @@ class CacheManager:
             raise MemoryInUse(error.pid, folder) from error
         try:
             files = MemoryFiles(folder, durable=durable, clock=clock)
-            files.prepare()
             keeper = Keeper(
                 folder,
                 files,

@@ -38,6 +38,8 @@ _LATENT = re.compile(
     r"latents/(?P<shard>[0-9a-f]{2})/(?P<id>(?P=shard)[0-9a-f]{62})\.(?P<own>[0-9a-f]{32})\.latent"
 )
 
+_TEMPORARY = re.compile(r"(pictures|latents)/[0-9a-f]{2}/\.[0-9a-z.]+\.tmp")
+
 
 @dataclass(frozen=True)
 class PictureSize:
@@ -95,8 +97,7 @@ def is_ours(relative: str) -> bool:
 
 def is_temporary(relative: str) -> bool:
     """Whether it is what :func:`write_atomic` writes into before it renames."""
-    name = relative.rpartition("/")[2]
-    return name.startswith(".") and name.endswith(".tmp")
+    return bool(_TEMPORARY.fullmatch(relative))
 
 
 def owner_of(relative: str) -> str:
@@ -130,31 +131,27 @@ class MemoryFiles:
         self._durable = durable
         self._clock = clock
 
-    def prepare(self) -> None:
-        """Makes the folders, once and durably: a file in a folder that a power cut took is lost, too.
-
-        Raises:
-            StorageError: The disk said no.
-        """
-        for kind in (PICTURES, LATENTS):
-            parent = self.folder / kind
-            try:
-                parent.mkdir(parents=True, exist_ok=True)
-                missing = {f"{number:02x}" for number in range(256)} - set(os.listdir(parent))  # noqa: PTH208
-                for shard in missing:
-                    (parent / shard).mkdir(exist_ok=True)
-                if missing and self._durable:
-                    _sync(parent)
-            except OSError as error:
-                raise StorageError(parent, error) from error
-
     def write(self, relative: str, data: bytes) -> None:
         """Writes a file whole or not at all.
 
         Raises:
             StorageError: The disk said no; nothing of it is left.
         """
-        write_atomic(self.folder / relative, data, durable=self._durable)
+        path = self.folder / relative
+        self._make(path.parent)
+        write_atomic(path, data, durable=self._durable)
+
+    def _make(self, folder: Path) -> None:
+        """A folder, durably: a file in one that a power cut took would be lost, too."""
+        if folder.is_dir():
+            return
+        try:
+            for one in (folder.parent, folder):
+                one.mkdir(exist_ok=True)
+                if self._durable:
+                    _sync(one.parent)
+        except OSError as error:
+            raise StorageError(folder, error) from error
 
     def read(self, relative: str) -> bytes | None:
         """The bytes of a file; None if there is no such file (or something else under its name).
@@ -181,17 +178,19 @@ class MemoryFiles:
             return None
 
     def remove(self, relative: str) -> None:
-        """Removes a file; one that cannot be removed is left for ``check``."""
-        with contextlib.suppress(OSError):
-            (self.folder / relative).unlink()
+        """Removes a file; one that cannot be removed is left for ``check``, and what is not ours is left."""
+        if is_ours(relative) or is_temporary(relative):
+            with contextlib.suppress(OSError):
+                (self.folder / relative).unlink()
 
     def set_aside(self, relative: str) -> None:
-        """Moves a broken file out of the way, to the memory's own folder.
+        """Moves a broken file out of the way, to the memory's own folder; what is not ours is left.
 
         Raises:
             StorageError: It cannot be moved.
         """
-        set_aside(self.folder / relative, self.folder, self._clock)
+        if is_ours(relative):
+            set_aside(self.folder / relative, self.folder, self._clock)
 
     def walk(self, kind: str) -> Iterator[str]:
         """All files of a kind, by their relative paths, strange ones too; in no order."""

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from backend.errors import StorageError
@@ -27,7 +27,9 @@ def set_aside(path: Path, folder: Path, clock: Callable[[], datetime]) -> Path |
     Raises:
         StorageError: It cannot be moved.
     """
-    target = folder / f"{path.name}.corrupt.{clock().astimezone(UTC):%Y%m%dT%H%M%S%f}Z"
+    moment = clock().astimezone(UTC)
+    while (target := folder / f"{path.name}.corrupt.{moment:%Y%m%dT%H%M%S%f}Z").exists():
+        moment += timedelta(microseconds=1)
     try:
         path.rename(target)
     except FileNotFoundError:
@@ -35,17 +37,19 @@ def set_aside(path: Path, folder: Path, clock: Callable[[], datetime]) -> Path |
     except OSError as error:
         raise StorageError(path, error) from error
     log.warning("%s is damaged; it was set aside as %s", path, target.name)
-    _forget_old(folder)
+    _forget_old(folder, target)
     return target
 
 
-def _forget_old(folder: Path) -> None:
+def _forget_old(folder: Path, newest: Path) -> None:
     kinds: dict[str, list[tuple[str, Path]]] = {}
     with contextlib.suppress(OSError):
         for path in folder.iterdir():
-            if found := _SET_ASIDE.fullmatch(path.name):
+            if path != newest and (found := _SET_ASIDE.fullmatch(path.name)):
                 kinds.setdefault(found["kind"], []).append((found["when"], path))
-    for paths in kinds.values():
-        for _, path in sorted(paths)[:-KEEP]:
+    for kind, paths in kinds.items():
+        same = _SET_ASIDE.fullmatch(newest.name)
+        keep = KEEP - 1 if same and same["kind"] == kind else KEEP
+        for _, path in sorted(paths)[:-keep]:
             with contextlib.suppress(OSError):
                 path.unlink()

@@ -197,6 +197,11 @@ class MemoryStore(Database):
         row = self._one(f"SELECT {FIELDS} FROM memories WHERE id = ?", memory_id)  # noqa: S608
         return None if row is None else memory_from(row)
 
+    def files_of(self, memory_id: str) -> tuple[str, ...]:
+        """What a row says where its files are, whether or not the rest of it makes sense."""
+        row = self._one("SELECT picture, latent FROM memories WHERE id = ?", memory_id)
+        return () if row is None else tuple(row)
+
     def ids_of(self, keys: Sequence[int]) -> dict[int, str]:
         """Ids by key, of those that are there."""
         marks = ", ".join("?" * len(keys))

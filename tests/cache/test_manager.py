@@ -13,9 +13,9 @@ from backend.cache.database import DATABASE
 from backend.cache.matching import Identity
 from backend.cache.memory_row import Added, NewMemory, Order, Origin, Refusal, Refused
 from backend.cache.policy import MemoryLimits, Policy
+from backend.cache.store import MemoryStore
 from backend.errors import LatentRejected, PictureRejected, StorageError
 from backend.utils import file_ops
-from tests.cache.exact import TinyIndex
 from tests.cache.memories import (
     GUARD_S,
     TINY,
@@ -394,42 +394,28 @@ def test_a_newer_database_is_left_alone(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.corrupt.*"))
 
 
-class SlowIndex(TinyIndex):
-    """Takes nothing in until it is let."""
-
-    go: threading.Event
-
-    def add_many(self, keys: np.ndarray, vectors: np.ndarray) -> None:
-        assert self.go.wait(GUARD_S)
-        super().add_many(keys, vectors)
-
-
-def test_opening_returns_at_once_and_adds_meanwhile_are_kept_and_compared_later(tmp_path: Path) -> None:
+def test_opening_returns_at_once_and_adds_meanwhile_are_kept_and_compared_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with open_memory(tmp_path) as memory:
         old = added(memory, new(0, score=0.9))
     go = threading.Event()
-
-    def slow(dimension: int) -> TinyIndex:
-        index = SlowIndex(dimension)
-        index.go = go
-        return index
-
-    with open_memory(tmp_path, index=slow, wait=False, limits=MemoryLimits(2, 10**9)) as memory:
-        adder = threading.Thread(target=memory.add, args=[new(1, between(0, 1, 0.9), score=0.1)])
+    monkeypatch.setattr(MemoryStore, "check", lambda _: None if go.wait(GUARD_S) else "nobody let it go")
+    with open_memory(tmp_path, wait=False, limits=MemoryLimits(2, 10**9)) as memory:
         try:
             assert not memory.ready
             assert memory.nearest(axis(0), 5) == []
-            adder.start()
+            early = added(memory, new(1, between(0, 1, 0.9), score=0.1))
+            assert memory.nearest(axis(1), 5)[0][0] == early
         finally:
             go.set()
-        adder.join(GUARD_S)
         assert memory.wait_ready(GUARD_S)
-        assert memory.size == 2
-        # The one that came early is known to be near the old one now, and goes for it.
+        assert len(memory.nearest(axis(0), 5)) == 2
+        # The one that came early is known to be near the old one now.
         outcome = memory.add(new(2, axis(2), score=0.5))
         assert isinstance(outcome, Added)
-        assert old not in outcome.evicted
-        assert len(outcome.evicted) == 1
+        assert outcome.evicted == (early,)
+        assert memory.get(old) is not None
 
 
 def test_a_closed_memory_says_so(tmp_path: Path) -> None:
