@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 MAX_KEYFRAMES = 64
 MAX_STRENGTH = 0.95
 """The dream itself moves on between two weights, so a weight of 1 would jump over what it moved."""
+
+PACE = 1.5
+"""How fast an arc may turn the dream, in units of what it moves by itself: a turn, not a cut."""
 
 
 def arc_weights(strength: float, keyframes: int) -> tuple[float, ...]:
@@ -25,11 +29,11 @@ def arc_weights(strength: float, keyframes: int) -> tuple[float, ...]:
     goal = min(max(strength, 0.0), MAX_STRENGTH) if math.isfinite(strength) else 0.0
     count = min(max(keyframes, 1), MAX_KEYFRAMES)
     gone = [goal * progress(place / count) for place in range(count + 1)]
-    return tuple((after - before) / (1.0 - before) for before, after in zip(gone, gone[1:], strict=False))
+    return tuple((after - before) / (1.0 - before) for before, after in itertools.pairwise(gone))
 
 
 def progress(time: float) -> float:
-    """Share of the way at a share of the time: the speed rises over a quarter, holds, falls over a quarter."""
+    """Share of the way gone at a share of the time: speed rises for a quarter, holds, falls for a quarter."""
     ramp = 0.25
     if time > 0.5:
         return 1.0 - progress(1.0 - time)
@@ -37,3 +41,19 @@ def progress(time: float) -> float:
     if time < ramp:
         return top * (time / 2.0 - ramp * math.sin(math.pi * time / ramp) / (2.0 * math.pi))
     return top * (ramp / 2.0 + time - ramp)
+
+
+def gentle(weight: float, angle: float, usual: float) -> float:
+    """A weight of `arc_weights`, held back where it would turn the dream faster than it moves by itself.
+
+    Args:
+        weight: Share of the way to the memory, 0 to 1.
+        angle: Radians from the start latent to the memory's.
+        usual: Radians from one keyframe's latent to the next, as the dream moves untouched; 0 where unknown.
+
+    Returns:
+        The weight, or the smaller one that turns by `PACE` times ``usual``.
+    """
+    if not (usual > 0.0 and angle > 0.0):
+        return weight
+    return min(weight, PACE * usual / angle)

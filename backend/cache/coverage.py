@@ -1,4 +1,4 @@
-"""How much of the space of pictures a window of embeddings covers: free functions on unit vectors ``[N, D]``."""
+"""How much of the space of pictures a window covers: free functions on unit vectors ``[N, D]``."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Coverage:
 
 
 def measure(window: Vectors, scale: float) -> Coverage:
-    """All measures of a window of at least two unit vectors, oldest first; ``scale`` as in `effective_number`."""
+    """All measures of two unit vectors or more, oldest first; ``scale`` as in `effective_number`."""
     similar = similarities(window)
     spread = _mean_distance(similar)
     return Coverage(spread, effective_number(similar, scale), _step(similar), _returning(similar, spread))
@@ -68,7 +68,7 @@ def lag_profile(similar: Floats) -> Floats:
 
 def _mean_distance(similar: Floats) -> float:
     count = len(similar)
-    return float((1.0 - (similar.sum() - np.trace(similar)) / (count * (count - 1))))
+    return float(1.0 - (similar.sum() - np.trace(similar)) / (count * (count - 1)))
 
 
 def _step(similar: Floats) -> float:

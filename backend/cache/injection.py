@@ -21,6 +21,8 @@ DELAY = 2
 
 _VERSION = 1
 _REMEMBERED = 256
+_WANTED = (0.4, 0.6)
+"""Place in the band that is wanted, from its alike end (0) to its unlike end (1), at urgency 0 and at 1."""
 _WHY = {
     CollapseKind.STILL: "the dream stands still",
     CollapseKind.DRIFT: "the dream has drifted into a corner",
@@ -85,13 +87,13 @@ class InjectionSettings:
     enter: float = 0.35
     cooldown_s: float = 40.0
     share: float = 0.15
-    low: float = 0.2
+    low: float = 0.1
     high: float = 0.9
     rest_s: float = 600.0
-    weakest: float = 0.5
+    weakest: float = 0.6
     strongest: float = 0.9
     shortest: int = 6
-    longest: int = 12
+    longest: int = 8
 
 
 class InjectionPolicy:
@@ -143,7 +145,7 @@ class InjectionPolicy:
         if not low <= one.similarity <= high:
             return 0.0
         place = (high - one.similarity) / max(high - low, 1e-6)
-        wanted = 0.4 + 0.4 * urgency
+        wanted = _WANTED[0] + (_WANTED[1] - _WANTED[0]) * urgency
         different = _clamp(1.0 - abs(place - wanted))
         rested = self._rested(one, now_s)
         medicine = urgency if one.seed_picture else 0.5 * (1.0 - urgency)
@@ -153,7 +155,7 @@ class InjectionPolicy:
         used_s = self._used_s.get(one.id)
         ago_s = math.inf if used_s is None else max(now_s - used_s, 0.0)
         shown_s = one.last_shown_s if one.last_shown_s >= 0.0 else 0.0
-        return 1.0 - 0.5 ** (min(ago_s, shown_s) / max(self._settings.rest_s, 1e-6))
+        return 1.0 - math.pow(0.5, min(ago_s, shown_s) / max(self._settings.rest_s, 1e-6))
 
     def _earn(self) -> None:
         """Each keyframe earns its share of a touched one; what is saved is bounded by two arcs."""
