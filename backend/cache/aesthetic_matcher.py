@@ -16,7 +16,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from backend.cache.clip_matcher import ClipMatcher
+from backend.cache.clip_process import ClipProcess
 from backend.cache.clip_weights import ClipChoice, local_weights
 from backend.cache.matching import Identity, Judgement, Matcher, Vectors
 from backend.cache.perceptual_matcher import PerceptualMatcher
@@ -49,7 +49,7 @@ def matcher_of(choice: MatcherSettings) -> Callable[[], Matcher]:
     if choice.matcher == "perceptual":
         return PerceptualMatcher
     if choice.matcher == "clip":
-        return lambda: ClipMatcher(choice.clip)
+        return lambda: ClipProcess(choice.clip)
     if choice.matcher == "auto":
         return lambda: _whatever_is_there(choice.clip)
     return lambda: _own(choice.matcher)
@@ -59,7 +59,7 @@ def _whatever_is_there(clip: ClipChoice) -> Matcher:
     if local_weights(clip) is None and not clip.names_a_file:
         log.info("pictures are judged without CLIP: %s is not on this machine", clip.source)
         return PerceptualMatcher()
-    return ClipMatcher(replace(clip, may_download=False))
+    return ClipProcess(replace(clip, may_download=False))
 
 
 def _own(name: str) -> Matcher:
@@ -92,12 +92,19 @@ class AestheticMatcher:
         self._current = self._fallback
         self._problem: str | None = None
         self._settled = threading.Event()
+        self._closed = False
         self._one_at_a_time = threading.Lock()
         self._words: tuple[Matcher, str, Vectors | None] | None = None
 
     def start(self) -> None:
         """Begin to load; returns at once."""
         threading.Thread(target=self._fetch, name="matcher-loader", daemon=True).start()
+
+    def close(self) -> None:
+        """Let go of what the strategy holds; pictures are judged without weights from now on."""
+        self._closed = True
+        loaded, self._current = self._current, self._fallback
+        _let_go(loaded)
 
     def wait(self, timeout_s: float) -> bool:
         """Until it is loaded or cannot be had; False if that took longer."""
@@ -141,6 +148,8 @@ class AestheticMatcher:
             loaded = self._load()
             log.info("pictures are judged by %s", loaded.identity)
             self._current = loaded
+            if self._closed:
+                self.close()
         except MatcherUnfit as error:
             self._give_up(str(error))
         except Exception as error:
@@ -166,6 +175,7 @@ class AestheticMatcher:
                 raise
             log.debug("%s failed at work", matcher.identity, exc_info=True)
             self._give_up(f"{matcher.identity} failed at work: {type(error).__name__}: {error}")
+            _let_go(matcher)
         return work(self._fallback)
 
     def _judged(self, matcher: Matcher, picture: bytes, prompt: str) -> Judgement:
@@ -182,6 +192,13 @@ class AestheticMatcher:
             texts = matcher.embed_texts([prompt])
             known = self._words = (matcher, prompt, None if texts is None else texts[0])
         return known[2]
+
+
+def _let_go(matcher: Matcher) -> None:
+    """A process or a device; most strategies hold none."""
+    close = getattr(matcher, "close", None)
+    if callable(close):
+        close()
 
 
 def _embedded(matcher: Matcher, pictures: Sequence[bytes]) -> Vectors:
