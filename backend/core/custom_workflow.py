@@ -181,7 +181,9 @@ class CustomBuilder:
     def _keyframe(self, draft: Draft) -> Workflow:
         sent = draft.add("SaveImageWebsocket", images=self._workflow.picture_out.link)
         latent = self._workflow.latent_out
-        return Workflow(draft.nodes, sent, draft.save(latent, self._latent_prefix()) if latent else None)
+        saved = draft.save(latent, self._latent_prefix()) if latent else None
+        draft.leave_out_other_savers(sent, saved or sent)
+        return Workflow(draft.nodes, sent, saved)
 
     def _decode(self, draft: Draft, request: DecodeLatents) -> Workflow:
         """The workflow's own way from its latent to its picture, or a plain decoding if it samples again."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from backend.core.api_graph import Source, changeable, links_of, loose_ends, needed_by, repoint
 from backend.core.jobs import FileRef, Graph
 from backend.core.workflow_builder import SIZE_STEP_PX
@@ -9,6 +11,9 @@ from backend.core.workflow_places import SAVERS, Place, unsaved
 
 _OF_SAMPLERS = ("model", "guider")
 """Links that only a node that samples has, below a latent."""
+
+_WRITES = re.compile(r"save|preview")
+"""Names of nodes that put files into the server's folders, of whatever node pack."""
 
 
 class Draft:
@@ -96,6 +101,13 @@ class Draft:
             or any(name in _OF_SAMPLERS for name, _ in links_of(self.nodes[above]))
             for above in self.above(node_id)
         )
+
+    def leave_out_other_savers(self, *ours: str) -> None:
+        """Drops the ends that write files, as far as their names tell: what they save would pile up."""
+        needed = set[str]().union(*map(self.above, ours))
+        for node_id in loose_ends(self._original) - needed:
+            if node_id in self.nodes and _WRITES.search(self.nodes[node_id]["class_type"].lower()):
+                del self.nodes[node_id]
 
     def leave_out_other_outputs(self, ours: str) -> None:
         """Drops the ends of the user's graph: output nodes of whatever class stand there, and would run."""

@@ -276,6 +276,17 @@ def test_output_nodes_of_theirs_do_not_run_with_every_frame(tmp_path: Path) -> N
     assert ["60" in made.build(request_).graph for request_ in REQUESTS] == [True, True, True, False, False]
 
 
+@ALL
+def test_nodes_of_whatever_pack_that_save_are_left_out_unless_the_picture_is_theirs(
+    tmp_path: Path, request_: Request
+) -> None:
+    """What they save would pile up on the server, day and night."""
+    graph = {**PLAIN, "60": node("Image Save (of a pack)", images=["6", 0]), "61": node("MaskPreview")}
+    assert not {"60", "61"} & builder(tmp_path, graph).build(request_).graph.keys()
+    bound = builder(tmp_path, graph, "picture_out: {node: '60', output: 0}")
+    assert ("60" in bound.build(request_).graph) is not isinstance(request_, EncodePicture)
+
+
 def test_what_a_saving_node_hands_on_comes_from_where_it_had_it(tmp_path: Path) -> None:
     graph = {**PLAIN, "60": node("ShowAnything", anything=["7", 0])}
     assert builder(tmp_path, graph).build(REQUESTS[0]).graph["60"]["inputs"]["anything"] == ["6", 0]

@@ -14,7 +14,7 @@ import pytest
 from backend.core.trouble import Trouble
 from backend.errors import EngineUnreachable
 from tests.fakes.fake_comfy import FakeComfy
-from tests.faults.stage import Stage, stage
+from tests.faults.stage import Stage, dreams, stage
 from tests.faults.watch import resident_mb
 
 log = logging.getLogger(__name__)
@@ -134,6 +134,19 @@ def test_f15_a_model_that_is_missing_is_named_with_the_nearest_and_taken_when_it
         assert "models folder" in told["reason"]["sentence"], "what to do"
         assert not fake_ab.posted("/prompt")
         fake_ab.set_checkpoints(["dreamshaper_8.safetensors", "dreamshaper_9.safetensors"])
+        made.recovers(2)
+
+
+def test_f15_a_model_that_goes_away_while_it_dreams_is_told_and_waited_for(
+    tmp_path: Path, fake_ab: FakeComfy
+) -> None:
+    fake_ab.set_checkpoints(["dreamshaper_8.safetensors", "other.safetensors"])
+    with stage(tmp_path, fake_ab, comfyui={"checkpoint": "dreamshaper_8.safetensors"}) as made:
+        made.wait_for(dreams)
+        fake_ab.set_checkpoints(["dreamshaper_9.safetensors", "other.safetensors"])
+        told = made.wait_for(lambda now: now["reason"]["code"] == "model_missing")
+        assert "did you mean 'dreamshaper_9.safetensors'" in told["reason"]["sentence"]
+        fake_ab.set_checkpoints(["dreamshaper_8.safetensors"])
         made.recovers(2)
 
 
