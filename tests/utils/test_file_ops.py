@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from backend.utils.file_ops import (
     sweep_temporaries,
     write_atomic,
     write_json_atomic,
+    write_pieces_atomic,
 )
 
 ROOT = Path(__file__).parents[2]
@@ -39,6 +40,34 @@ def test_a_write_replaces_the_file_and_leaves_nothing_else(tmp_path: Path) -> No
         write_atomic(target, data, durable=True)
         assert target.read_bytes() == data
     assert names(tmp_path) == ["frame.png"]
+
+
+def test_pieces_replace_the_file_when_the_last_has_come(tmp_path: Path) -> None:
+    target = tmp_path / "weights"
+    target.write_bytes(b"old")
+
+    def pieces() -> Iterator[bytes]:
+        for piece in (b"one ", b"", b"two"):
+            assert target.read_bytes() == b"old"
+            yield piece
+
+    write_pieces_atomic(target, pieces())
+    assert target.read_bytes() == b"one two"
+    assert names(tmp_path) == ["weights"]
+
+
+def test_pieces_that_break_off_leave_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    target = tmp_path / "weights"
+    target.write_bytes(b"old")
+
+    def pieces() -> Iterator[bytes]:
+        yield b"half"
+        raise ValueError("the line went dead")
+
+    with pytest.raises(ValueError, match="the line went dead"):
+        write_pieces_atomic(target, pieces())
+    assert target.read_bytes() == b"old"
+    assert names(tmp_path) == ["weights"]
 
 
 def test_a_missing_folder_is_made(tmp_path: Path) -> None:
