@@ -51,6 +51,15 @@ def utc_now(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def finite(value: object) -> float | None:
+    """A number from a stranger, if it is one, and not endless."""
+    try:
+        number = float(value) if isinstance(value, int | float) else math.nan
+    except OverflowError:  # JSON knows whole numbers without end
+        return None
+    return number if math.isfinite(number) else None
+
+
 def _facts(picture: bytes) -> dict[str, Any]:
     try:
         facts = tame(text_of(picture).get(FACTS_KEY, "{}"))
@@ -68,9 +77,8 @@ def _whole(value: object) -> int:
 
 
 def _share(value: object, otherwise: float) -> float:
-    if isinstance(value, int | float) and math.isfinite(value):
-        return min(1.0, max(0.0, float(value)))
-    return otherwise
+    number = finite(value)
+    return otherwise if number is None else min(1.0, max(0.0, number))
 
 
 def _parents(value: object) -> tuple[str, ...]:

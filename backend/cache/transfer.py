@@ -15,12 +15,12 @@ from __future__ import annotations
 import base64
 import io
 import json
-import math
 import os
 import shutil
 import tarfile
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
@@ -33,6 +33,7 @@ from backend.cache.matching import Identity, Vectors
 from backend.cache.memory_row import Added, Memory, NewMemory, Order, Origin, Refused
 from backend.cache.picture_files import MAX_FILE_BYTES, is_ours, is_whole
 from backend.cache.row_codec import is_unit
+from backend.cache.told import finite
 from backend.errors import LatentRejected, PictureRejected, StorageError
 from backend.utils.file_ops import read_at_most
 from backend.utils.picture_check import inspect_picture
@@ -132,7 +133,7 @@ def import_memory(memory: Remembering, path: Path) -> ImportReport:
                     added += 1
                 else:
                     refused.append((f"line {number}", str(outcome.reason)))
-    except (zipfile.BadZipFile, tarfile.TarError, NotImplementedError, EOFError) as error:
+    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, NotImplementedError, EOFError) as error:
         raise ValueError(f"{path} is no export of a memory: {error}") from error
     except OSError as error:
         raise StorageError(path, error) from error
@@ -252,9 +253,10 @@ def _text(value: object) -> str:
 
 
 def _number(value: object) -> float:
-    if isinstance(value, int | float) and math.isfinite(value):
-        return float(value)
-    raise ValueError(f"{str(value)[:40]!r} is no number")
+    number = finite(value)
+    if number is None:
+        raise ValueError("a number is missing, or none, or endless")
+    return number
 
 
 def _parents(value: object) -> tuple[str, ...]:
@@ -344,7 +346,7 @@ def _in_zip(archive: zipfile.ZipFile, name: str) -> bytes:
     try:
         with archive.open(name) as file:
             return file.read(MAX_FILE_BYTES + 1)
-    except (KeyError, zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
+    except (KeyError, zipfile.BadZipFile, zlib.error, RuntimeError, EOFError) as error:
         raise ValueError(f"{name} cannot be read: {error}") from error
 
 

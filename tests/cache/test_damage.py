@@ -136,7 +136,13 @@ def test_three_damaged_databases_are_kept_and_no_more(tmp_path: Path) -> None:
     [
         [],
         {"theme": 5, "prompt": None, "seed": -1, "parents": "x", "denoise": "much", "score": 7, "time": 12},
-        {"seed": 2**80, "score": True, "parents": [[1]] * 1000, "time": "yesterday", "prompt": "x" * 10**6},
+        {
+            "seed": 2**80,
+            "score": 10**400,
+            "parents": [[1]] * 1000,
+            "time": "yesterday",
+            "prompt": "x" * 10**6,
+        },
     ],
 )
 def test_facts_without_sense_in_a_picture_do_no_harm(tmp_path: Path, facts: object) -> None:

@@ -1,0 +1,97 @@
+"""Killed at any instant while adding: nothing lost that was acknowledged, nothing half there."""
+
+from __future__ import annotations
+
+import random
+import select
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from backend.cache.check import Flaw
+from backend.cache.manager import CacheManager
+from backend.cache.policy import MemoryLimits
+from tests.cache.memories import GUARD_S, files_in, open_memory
+
+HARMLESS = {Flaw.LONE_FILE, Flaw.HALF_WRITTEN}
+"""What a kill may leave: files of an addition that was never acknowledged, or of an eviction nearly done."""
+
+
+def _killed_while_adding(folder: Path, seed: int, most: int) -> tuple[set[str], set[str]]:
+    """Ids that it acknowledged, and those that it told to have evicted."""
+    chance = random.Random(seed)
+    adder = subprocess.Popen(
+        [sys.executable, "-m", "tests.cache.adder", str(folder), str(seed), str(most)],
+        stdout=subprocess.PIPE,
+        text=False,
+        bufsize=0,
+    )
+    assert adder.stdout is not None
+    try:
+        assert select.select([adder.stdout], [], [], GUARD_S)[0]
+        told = adder.stdout.read(5)
+        with pytest.raises(subprocess.TimeoutExpired):
+            adder.wait(chance.uniform(0.0, 0.15))
+    finally:
+        adder.kill()
+        adder.wait(GUARD_S)
+    told += adder.stdout.read() or b""
+    adder.stdout.close()
+    whole = told.decode().rpartition("\n")[0].split("\n")[1:]
+    return {line for line in whole if line[:1] != "-"}, {line[1:] for line in whole if line[:1] == "-"}
+
+
+def _whole(folder: Path, most: int, acknowledged: set[str], evicted: set[str]) -> int:
+    with open_memory(folder, limits=MemoryLimits(most, 10**9)) as memory:
+        found = memory.check()
+        assert set(found.counts) <= HARMLESS, found.findings
+        ids = _ids(memory)
+        # The last eviction may have been done and not been told.
+        assert len(acknowledged - evicted - ids) <= (1 if most < 1000 else 0)
+        assert not evicted & ids
+        for one in ids:
+            assert memory.picture(one)
+            assert memory.latent(one) is not None
+            assert memory.vector(one) is not None
+        memory.check(repair=True)
+        assert memory.check().whole
+        assert len(files_in(folder)) == 2 * len(ids) == 2 * memory.size
+        assert memory.size <= most
+        return len(ids)
+
+
+def _ids(memory: CacheManager) -> set[str]:
+    return {row.id for row in memory.iterate(0, 100_000)}
+
+
+def _kill_again_and_again(folder: Path, times: int, most: int) -> None:
+    acknowledged: set[str] = set()
+    evicted: set[str] = set()
+    for seed in range(times):
+        new, gone = _killed_while_adding(folder, seed, most)
+        acknowledged |= new
+        evicted |= gone
+        entries = _whole(folder, most, acknowledged, evicted)
+        with open_memory(folder, limits=MemoryLimits(most, 10**9)) as memory:
+            # What was evicted untold, or added untold, is known from now on.
+            evicted |= acknowledged - _ids(memory)
+            acknowledged |= _ids(memory)
+    assert len(acknowledged) > times
+    assert entries
+
+
+def test_kills_while_adding_lose_nothing_acknowledged_and_leave_nothing_half(tmp_path: Path) -> None:
+    _kill_again_and_again(tmp_path, 6, most=10_000)
+
+
+def test_kills_while_adding_and_evicting_leave_each_row_its_files(tmp_path: Path) -> None:
+    _kill_again_and_again(tmp_path, 4, most=12)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("most", [100_000, 40])
+def test_two_hundred_kills_lose_nothing_acknowledged(tmp_path: Path, most: int) -> None:
+    _kill_again_and_again(tmp_path, 100, most)
