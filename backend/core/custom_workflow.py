@@ -67,11 +67,6 @@ class CustomBuilder:
         return width, height
 
     @property
-    def walks(self) -> bool:
-        """Whether latents between two keyframes can be turned into pictures."""
-        return not self.why_no_walks
-
-    @property
     def why_no_walks(self) -> str:
         """The sentence that says what is missing for walks; empty if nothing is."""
         missing = [name for name in ("latent_out", "vae") if getattr(self._workflow, name) is None]

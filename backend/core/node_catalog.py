@@ -7,11 +7,9 @@ nodes add whatever they like, so an odd entry is passed over instead of ending t
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Any, TypeAlias
 
 Choice: TypeAlias = str | int | float | bool
@@ -124,20 +122,6 @@ class NodeCatalog:
         given = replace(spec.inputs[input_name], choices=tuple(names))
         changed = replace(spec, inputs={**spec.inputs, input_name: given})
         return NodeCatalog({**self.nodes, class_type: changed})
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """Changes when classes, inputs, limits or choices change, and with nothing else.
-
-        Lists of files that may be uploaded at any time are left out: they change with every upload of ours.
-        """
-        digest = hashlib.sha256()
-        for name in sorted(self.nodes):
-            spec = self.nodes[name]
-            inputs = [replace(one, choices=None) if one.uploads else one for one in spec.inputs.values()]
-            facts = (name, sorted(inputs, key=lambda one: one.name), spec.outputs, spec.is_output)
-            digest.update(repr(facts).encode("utf-8", "backslashreplace"))
-        return digest.hexdigest()[:16]
 
 
 def _node(name: str, entry: Mapping[str, Any]) -> NodeSpec:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import pytest
@@ -132,25 +131,7 @@ def test_limits_that_are_no_numbers_are_no_limits() -> None:
 def test_whatever_a_server_answers_is_read_without_an_error(told: dict[str, Any]) -> None:
     catalog = NodeCatalog.parse(told)
     assert set(catalog.names) <= set(told)
-    assert catalog.fingerprint == NodeCatalog.parse(told).fingerprint
-
-
-def test_the_fingerprint_changes_with_classes_and_with_choices_but_not_with_uploads() -> None:
-    told = {name: object_info("0.3.64")[name] for name in ("CheckpointLoaderSimple", "LoadImage", "KSampler")}
-    before = NodeCatalog.parse(told)
-    fewer = NodeCatalog.parse({name: entry for name, entry in told.items() if name != "KSampler"})
-    more_models = before.with_choices("CheckpointLoaderSimple", "ckpt_name", ["a.safetensors"])
-    more_uploads = before.with_choices("LoadImage", "image", ["new.png"])
-    turned = NodeCatalog.parse(dict(reversed(told.items())))
-    assert len({catalog.fingerprint for catalog in (before, fewer, more_models)}) == 3
-    assert {more_uploads.fingerprint, turned.fingerprint} == {before.fingerprint}
-
-
-def test_the_fingerprint_changes_with_a_limit() -> None:
-    told = copy.deepcopy({"KSampler": object_info("0.3.64")["KSampler"]})
-    before = NodeCatalog.parse(told).fingerprint
-    told["KSampler"]["input"]["required"]["steps"][1]["max"] = 5
-    assert NodeCatalog.parse(told).fingerprint != before
+    assert catalog == NodeCatalog.parse(told)
 
 
 def test_other_choices_make_another_catalog_and_leave_the_first_as_it_was() -> None:
