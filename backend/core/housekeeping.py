@@ -7,6 +7,7 @@ can be reached from here.
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -67,7 +68,7 @@ class Housekeeping:
         self._output = own_output
         self._looked = own_output is not None
         self._since = clock()
-        self._turn = 0
+        self._turns = itertools.count(1)  # never gives one number to two threads
 
     @property
     def left_files_a_day(self) -> float:
@@ -84,9 +85,8 @@ class Housekeeping:
         return f"dreamloop/{self._instance}/{self._hour()}/keyframe"
 
     def ring_name(self, suffix: str) -> str:
-        """The name of the next upload."""
-        self._turn = (self._turn + 1) % _RING
-        return f"dreamloop_{self._instance}_{self._turn:02d}.{suffix}"
+        """The name of the next upload; any thread may ask."""
+        return f"dreamloop_{self._instance}_{next(self._turns) % _RING:02d}.{suffix}"
 
     def kept_name(self, number: int, suffix: str) -> str:
         """The name of a picture that stays in use as long as we do, such as a mask."""
@@ -102,7 +102,8 @@ class Housekeeping:
         try:
             folders = self._server.folder_paths()
         except EngineError as error:
-            log.debug("the server does not tell its folders: %s", error)
+            log.debug("the server does not tell its folders now: %s", error)
+            self._looked = False
             return
         # Its list has the model folders; output/checkpoints and the like are among them.
         roots = dict.fromkeys(path.parent for paths in folders.values() for path in paths)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 from PIL import Image
 
 from backend.core.comfyui_api import ComfyUIClient
-from backend.core.engine import DreamNeeds, Engine, EngineKind
+from backend.core.engine import DreamNeeds, Engine, EngineKind, finished, latent_file
 from backend.core.engine_plan import FamilyPlanner, SamplingChoice
 from backend.core.housekeeping import Housekeeping
 from backend.core.model_choice import ModelWish
@@ -177,6 +178,20 @@ def test_encoding_a_picture_leaves_nothing_behind_and_the_words_warm(
         graph = fake_comfy.posted("/prompt")[-1].json()["prompt"]
         words = [one["inputs"]["text"] for one in graph.values() if one["class_type"] == "CLIPTextEncode"]
         assert words == ["a quiet lake", "text"]
+
+
+def test_an_encoded_picture_does_not_tell_the_house_when_this_run_began(
+    tmp_path: Path, fake_comfy: FakeComfy
+) -> None:
+    """What is older than the first keyframe's latent is swept; a picture may be encoded after it."""
+    output = tmp_path / "fake-comfy" / "output"
+    fake_comfy.fault("GET", "/internal/folder_paths", body=json.dumps({"vae": [str(output / "vae")]}))
+    with dreaming(fake_comfy.url) as comfy:
+        job, workflow = comfy.submit(TextToImage("a quiet lake", "text", 1, 64, 64))
+        first = latent_file(finished(job.result(30)), workflow)
+        comfy.encode_picture(seed_picture(), 30)
+        assert comfy.fetch_latent(first)
+        assert comfy.house.deletes, "the keyframe's latent is still there, and its folder was found by it"
 
 
 def test_a_picture_that_is_not_encoded_in_time_is_given_up_and_taken_back(fake_comfy: FakeComfy) -> None:

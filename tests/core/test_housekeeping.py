@@ -83,6 +83,17 @@ def test_a_folder_that_holds_our_very_file_is_ours_to_delete_from(tmp_path: Path
     assert house.left_files == 0
 
 
+def test_a_server_that_does_not_answer_is_asked_for_its_folders_again(tmp_path: Path) -> None:
+    output = tmp_path / "output"
+    server = Server(folders={"checkpoints": (output / "checkpoints",)}, away=True)
+    latent, house = saved(output), keeping(server)
+    house.fetched(latent, b"a latent")
+    assert not house.deletes
+    server.away = False
+    house.fetched(latent, b"a latent")
+    assert house.deletes
+
+
 def test_the_folder_of_an_hour_that_is_over_goes_with_its_last_latent(tmp_path: Path) -> None:
     hours = ["2026112017", "2026112018", "2026112018"]
     house = Housekeeping(
