@@ -60,7 +60,7 @@ class ClipMatcher:
         self._mean, self._std = shown
         self._tokens = _tokenizer(config)
         self._device = "cpu"
-        self._model = model.eval().requires_grad_(False)
+        self._model = model.float().eval().requires_grad_(False)
         version = f"{_VERSION}-{Path(choice.model).name}-{_digest(weights)}"
         self._identity = Identity("clip", version, config["embed_dim"])
         self._move_to(choice.device or _best_device())
@@ -206,7 +206,7 @@ def _model(config: Mapping[str, Any], name: str) -> nn.Module:
 def _fill(model: nn.Module, weights: Path, name: str) -> None:
     state = _state(weights)
     try:
-        model.load_state_dict(state, strict=True)
+        model.load_state_dict(state, strict=True, assign=True)  # not copied: the file stays mapped
     except (RuntimeError, KeyError) as error:
         raise MatcherUnfit(f"{weights} holds no weights for CLIP {name}: {_brief(error)}") from error
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import pickle
+import socket
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -45,6 +46,14 @@ def test_pictures_and_texts_are_embedded_into_one_space(matcher: ClipMatcher, pi
     for vectors in (seen, read):
         np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1.0, atol=1e-5)
     assert not np.allclose(read[0], read[1])
+
+
+def test_nothing_is_asked_of_any_network(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_socket: socket.socket, address: object) -> None:
+        pytest.fail(f"it called {address}")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    ClipMatcher(replace(CPU, model=str(folder))).embed_texts(["aurora"])
 
 
 def test_a_batch_gives_what_one_after_the_other_gives(matcher: ClipMatcher, pictures: list[bytes]) -> None:
