@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -145,7 +145,7 @@ def _from_file(path: Path, problems: list[Problem]) -> dict[str, _Given]:
         )
         return {}
     tree, found = load(text, source)
-    problems.extend(found)
+    problems.extend(replace(one, value="***") if _may_be_secret(one.key) else one for one in found)
     if tree.value is None:
         return {}
     if tree.mapping is None:
@@ -163,7 +163,8 @@ def _section_from_file(
     source: str, name: str, section: Located, problems: list[Problem]
 ) -> dict[str, _Given]:
     if name not in sections():
-        problems.append(Problem(source, section.key_line, name, shorten(section.written), _unknown(name)))
+        text = _shown_unknown(name, section.written)
+        problems.append(Problem(source, section.key_line, name, text, _unknown(name)))
         return {}
     if section.mapping is None:
         if section.value is not None:  # a section whose keys are all commented out says nothing
@@ -175,7 +176,8 @@ def _section_from_file(
         dotted = f"{name}.{key}"
         field = keys().get(dotted)
         if field is None:
-            problems.append(Problem(source, node.key_line, dotted, _shown(node.written), _unknown(dotted)))
+            text = _shown_unknown(dotted, node.written)
+            problems.append(Problem(source, node.key_line, dotted, text, _unknown(dotted)))
         elif isinstance(node.value, dict | tuple) and is_list(field):
             given[dotted] = _Given(as_text(node), source, node.line)
         elif node.value is None or isinstance(node.value, dict | tuple):
@@ -197,9 +199,9 @@ def _from_environment(environ: Mapping[str, str], problems: list[Problem]) -> di
         near = difflib.get_close_matches(name, variables, 1, cutoff=0.85)
         if near or "__" in name:  # other variables of ours may serve other ends
             hint = f"did you mean {near[0]}?" if near else "settings are DREAMLOOP_SECTION__KEY"
-            problems.append(
-                Problem(name, None, "environment", _shown(environ[name]), f"no such setting; {hint}")
-            )
+            dotted = name.removeprefix(ENVIRONMENT_PREFIX).lower().replace("__", ".", 1)
+            text = _shown_unknown(dotted, environ[name])
+            problems.append(Problem(name, None, "environment", text, f"no such setting; {hint}"))
     return given
 
 
@@ -243,6 +245,19 @@ def _unknown(name: str) -> str:
 def _shown(text: str) -> str:
     """The value on one line, without a password that somebody put into an address."""
     return shorten(re.sub(r"//[^/@\s]*@", "//***@", text))
+
+
+def _shown_unknown(dotted: str, text: str) -> str:
+    """What stands behind a key that there is not; it may have been meant for one that is secret."""
+    return "***" if text and _may_be_secret(dotted) else _shown(text)
+
+
+def _may_be_secret(dotted: str) -> bool:
+    """Whether a key is a secret one, or below it, or written like it, or a stranger beside it."""
+    section, _, key = dotted.partition(".")
+    secrets = [known.split(".") for known, field in keys().items() if is_secret(field)]
+    beside = any(section == of for of, _ in secrets) and dotted not in keys()
+    return beside or bool(difflib.get_close_matches(key or section, [name for _, name in secrets], 1))
 
 
 def _called(path: Path) -> str:

@@ -323,3 +323,31 @@ def test_any_value_of_any_key_is_taken_or_refused_with_its_key(
         load_text(tmp_path, f"{section}:\n  {key}: {json.dumps(text)}\n")
     except ConfigError as error:
         assert {problem.line for problem in error.problems} == {2}  # noqa: PT017 - both ends are right
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "comfyui: {header: Bearer s3cr3t}",
+        "comfyui: {Authorization: Bearer s3cr3t}",
+        "comfyui: {headers: {a: 1, a: s3cr3t}}",
+        "comfyui: {headers: {a: 1}, headers: s3cr3t}",
+        "headers: Bearer s3cr3t",
+        "dream: {header: s3cr3t}",
+    ],
+)
+def test_a_secret_under_a_wrong_key_is_not_repeated(tmp_path: Path, text: str) -> None:
+    (tmp_path / "config.yaml").write_text(text)
+    with pytest.raises(ConfigError) as refused:
+        load_settings(tmp_path / "config.yaml", {})
+    assert "s3cr3t" not in str(refused.value)
+    assert "***" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "name", ["DREAMLOOP_COMFYUI__HEADER", "DREAMLOOP_COMFYUI__TOKEN", "DREAMLOOP_X__HEADERS"]
+)
+def test_a_secret_in_a_wrong_variable_is_not_repeated(name: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        load_settings(None, {name: "{Authorization: Bearer s3cr3t}"})
+    assert "s3cr3t" not in str(refused.value)
