@@ -203,6 +203,8 @@ def _dream(table: _Table, settings: Settings, engine: Engine) -> None:
     def picture() -> str:
         made.append(_keyframe(generator, prompt, made[-1] if made else None))
         newest = made[-1]
+        if newest.latent is not None:
+            generator.latent(newest)  # as the dream does: is it finite, and is its folder in reach?
         return f"{newest.facts.width}x{newest.facts.height}, {newest.seconds:.2f} s at the engine"
 
     encoder = LatentEncoder(engine)

@@ -151,6 +151,17 @@ def test_black_pictures_are_a_fault_of_the_test_picture(
     assert told.failed() == ["test picture"]
 
 
+@pytest.mark.parametrize("mode", ["txt2img", "img2img", "hybrid"])
+def test_a_folder_that_is_on_this_machine_is_found_in_every_mode(
+    tmp_path: Path, fake_comfy: FakeComfy, capsys: pytest.CaptureFixture[str], mode: str
+) -> None:
+    folders = {"vae": [str(tmp_path / "fake-comfy" / "output" / "vae")]}
+    fake_comfy.fault("GET", "/internal/folder_paths", body=json.dumps(folders))
+    status, told = examined(tmp_path, capsys, fake_comfy.url, dream=f"{{size: 64x64, mode: {mode}}}")
+    assert status == 0, told.rows
+    assert "nothing grows" in told.rows["housekeeping"]
+
+
 def test_a_family_that_there_is_not_is_refused_by_its_key(tmp_path: Path) -> None:
     from backend.errors import ConfigError
 
