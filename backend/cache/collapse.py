@@ -11,9 +11,9 @@ import base64
 import binascii
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -289,20 +289,44 @@ class _Read:
 def _read(state: object) -> _Read:
     if not isinstance(state, Mapping) or state["version"] != _VERSION:
         raise ValueError("not a state of this version")
-    newest = CollapseState(**state["newest"])
-    kind = None if newest.kind is None else CollapseKind(newest.kind)
+    newest = _newest(state["newest"])
     reference = None if state["reference"] is None else _reference(state["reference"])
-    nearest = [float(one) for one in state["nearest"]]
+    nearest = [_finite(one) for one in state["nearest"]]
     window, healthy = _unpacked(state["window"]), _unpacked(state["healthy"])
     if window and healthy and len(window[0]) != len(healthy[0]):
         raise ValueError("two dimensions in one state")
-    return _Read(reference, window, nearest, healthy, int(state["streak"]), replace(newest, kind=kind))
+    return _Read(reference, window, nearest, healthy, int(state["streak"]), newest)
 
 
-def _reference(stored: Mapping[str, object]) -> Reference:
-    reference = Reference(**{name: float(cast(float, value)) for name, value in stored.items()})
-    if not all(np.isfinite(value) for value in asdict(reference).values()) or reference.scale <= 0:
-        raise ValueError("a reference must be of finite numbers")
+def _newest(stored: Mapping[str, Any]) -> CollapseState:
+    """The same state: numbers as numbers, and nothing that is none."""
+    kind, nearest = stored["kind"], stored["nearest_memory"]
+    return CollapseState(
+        level=_finite(stored["level"]),
+        collapsed=bool(stored["collapsed"]),
+        coverage=_finite(stored["coverage"]),
+        effective_number=_finite(stored["effective_number"]),
+        dispersion=_finite(stored["dispersion"]),
+        step=_finite(stored["step"]),
+        nearest_memory=None if nearest is None else _finite(nearest),
+        kind=None if kind is None else CollapseKind(kind),
+        armed=bool(stored["armed"]),
+    )
+
+
+def _finite(value: object) -> float:
+    number = float(cast(float, value))
+    if not np.isfinite(number):
+        raise ValueError("a number must be finite")
+    return number
+
+
+def _reference(stored: object) -> Reference:
+    if not isinstance(stored, Mapping):
+        raise TypeError("a reference must be an object")
+    reference = Reference(**{str(name): _finite(value) for name, value in stored.items()})
+    if reference.scale <= 0.0:
+        raise ValueError("a kernel must have a scale")
     return reference
 
 

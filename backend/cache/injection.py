@@ -11,7 +11,6 @@ import math
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
 
 from backend.cache.arc import MAX_KEYFRAMES, MAX_STRENGTH
 from backend.cache.collapse import CollapseKind, CollapseState
@@ -212,7 +211,9 @@ class InjectionPolicy:
 def _read(state: object) -> tuple[float, float, list[tuple[str, float]]]:
     if not isinstance(state, Mapping) or state["version"] != _VERSION:
         raise ValueError("not a state of this version")
-    ago_s = cast(Mapping[str, float], state["used_s_ago"])
+    ago_s = state["used_s_ago"]
+    if not isinstance(ago_s, Mapping):
+        raise TypeError("what was used must be an object")
     used = [(str(name), float(value)) for name, value in ago_s.items()]
     numbers = [float(state["saved"]), float(state["quiet_s"]), *(value for _, value in used)]
     if not all(math.isfinite(number) for number in numbers):

@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backend.cache.collapse import CollapseKind, CollapseState
+from backend.cache.injection import DELAY, Candidate, Injection, InjectionPolicy, InjectionSettings
+
+ILL = CollapseState(level=0.8, collapsed=True, effective_number=1.6, kind=CollapseKind.STILL, armed=True)
+WELL = CollapseState(level=0.1, armed=True)
+MEMORY = Candidate("memory", similarity=0.5, score=0.6, last_shown_s=math.inf, seed_picture=False)
+EAGER = InjectionSettings(share=1.0, cooldown_s=0.0)
+
+
+def folded(
+    policy: InjectionPolicy,
+    keyframes: int,
+    *,
+    step_s: float,
+    candidates: list[Candidate],
+    start_s: float = 0.0,
+) -> list[tuple[float, Injection]]:
+    """What a policy decides over a lasting collapse."""
+    found = []
+    for number in range(keyframes):
+        now_s = start_s + number * step_s
+        chosen = policy.decide(now_s, ILL, candidates)
+        if chosen is not None:
+            found.append((now_s, chosen))
+    return found
+
+
+def many(count: int) -> list[Candidate]:
+    return [replace(MEMORY, id=str(at), similarity=0.3 + 0.5 * at / count) for at in range(count)]
+
+
+def first(settings: InjectionSettings, state: CollapseState, candidates: list[Candidate]) -> Injection | None:
+    """The first decision in so many keyframes that any budget is saved up."""
+    policy = InjectionPolicy(settings)
+    return next((found for at in range(50) if (found := policy.decide(at, state, candidates))), None)
+
+
+def test_a_healthy_dream_is_left_alone() -> None:
+    assert first(EAGER, WELL, [MEMORY]) is None
+
+
+def test_a_collapse_is_answered_with_a_reason_for_people() -> None:
+    chosen = first(EAGER, ILL, [MEMORY])
+    assert chosen is not None
+    assert chosen.id == "memory"
+    assert chosen.reason == (
+        "the dream stands still (level 0.80, 1.6 distinct pictures): "
+        f"a memory of similarity 0.50 is folded in over {chosen.keyframes} keyframes"
+    )
+
+
+@pytest.mark.parametrize("similarity", [-0.5, 0.0, 0.95, 1.0, math.nan])
+def test_what_is_unrelated_or_the_same_picture_is_not_folded_in(similarity: float) -> None:
+    assert first(EAGER, ILL, [replace(MEMORY, similarity=similarity)]) is None
+
+
+def test_of_two_alike_the_beautiful_one_is_taken() -> None:
+    chosen = first(EAGER, ILL, [replace(MEMORY, id="plain", score=0.2), replace(MEMORY, score=0.9)])
+    assert chosen is not None
+    assert chosen.id == "memory"
+
+
+def test_of_two_alike_the_one_that_rested_is_taken() -> None:
+    chosen = first(EAGER, ILL, [replace(MEMORY, id="just shown", last_shown_s=5.0), MEMORY])
+    assert chosen is not None
+    assert chosen.id == "memory"
+
+
+def test_a_memory_is_not_folded_in_again_at_once_though_the_memory_did_not_tell_that_it_was_shown() -> None:
+    found = folded(InjectionPolicy(EAGER), 60, step_s=4.0, candidates=many(3))
+    assert len({chosen.id for _, chosen in found[:3]}) == 3
+
+
+def test_seed_pictures_are_the_stronger_medicine_and_kept_for_what_needs_it() -> None:
+    both = [MEMORY, replace(MEMORY, id="seed", seed_picture=True)]
+    lost, uneasy = first(EAGER, replace(ILL, level=1.0), both), first(EAGER, replace(ILL, level=0.4), both)
+    assert lost is not None
+    assert uneasy is not None
+    assert (lost.id, uneasy.id) == ("seed", "memory")
+    assert "a seed picture" in lost.reason
+
+
+def test_strength_and_length_rise_with_the_level_and_stay_within_their_bounds() -> None:
+    found = [first(EAGER, replace(ILL, level=level), [MEMORY]) for level in (0.35, 0.6, 0.8, 1.0, 175.0)]
+    chosen = [one for one in found if one is not None]
+    assert len(chosen) == 5
+    strengths, lengths = [one.strength for one in chosen], [one.keyframes for one in chosen]
+    assert strengths == sorted(strengths)
+    assert lengths == sorted(lengths)
+    assert (strengths[0], strengths[-1]) == (EAGER.weakest, EAGER.strongest)
+    assert (lengths[0], lengths[-1]) == (EAGER.shortest, EAGER.longest)
+
+
+@given(st.floats(), st.floats(), st.floats(), st.booleans(), st.floats(), st.floats(0, 1e9))
+def test_whatever_numbers_come_in_a_score_is_between_0_and_1(
+    similarity: float, score: float, last_shown_s: float, seed: bool, urgency: float, now_s: float
+) -> None:
+    one = Candidate("x", similarity, score, last_shown_s, seed)
+    assert 0.0 <= InjectionPolicy().score(one, urgency, now_s) <= 1.0
+
+
+@pytest.mark.parametrize("keyframes", [100, 1000, 3000])
+def test_at_most_the_share_of_keyframes_is_touched_however_ill_the_dream_is(keyframes: int) -> None:
+    found = folded(InjectionPolicy(), keyframes, step_s=30.0, candidates=many(40))
+    touched = sum(chosen.keyframes for _, chosen in found)
+    assert 0.5 * 0.15 * keyframes <= touched <= 0.15 * keyframes
+
+
+def test_the_pace_is_that_of_the_clock_however_fast_the_engine_is() -> None:
+    settings = InjectionSettings(share=1.0, cooldown_s=60.0, shortest=1, longest=1)
+    counts = [
+        len(folded(InjectionPolicy(settings), round(3600 / step_s), step_s=step_s, candidates=many(40)))
+        for step_s in (0.25, 1.0, 4.0)
+    ]
+    assert all(50 <= count <= 60 for count in counts), counts
+
+
+def test_nothing_is_decided_while_an_arc_is_under_way_or_cooling_down() -> None:
+    settings = InjectionSettings(share=1.0, cooldown_s=40.0)
+    found = folded(InjectionPolicy(settings), 500, step_s=4.0, candidates=many(40))
+    for (before_s, chosen), (after_s, _) in pairwise(found):
+        arc_over_s = before_s + 4.0 * (DELAY - 1 + chosen.keyframes)
+        assert after_s - arc_over_s >= settings.cooldown_s
+
+
+def test_a_restart_with_another_clock_keeps_cooldown_savings_and_what_was_used() -> None:
+    policy = InjectionPolicy(InjectionSettings(share=1.0, cooldown_s=100.0))
+    found = folded(policy, 30, step_s=1.0, candidates=many(2))
+    assert len(found) == 1
+    stored = json.loads(json.dumps(policy.state(30.0), allow_nan=False))
+
+    again = InjectionPolicy(InjectionSettings(share=1.0, cooldown_s=100.0))
+    assert again.restore(stored, 5000.0)
+    later = folded(again, 200, step_s=1.0, candidates=many(2), start_s=5000.0)
+    assert later[0][0] >= 5070.0
+    assert later[0][1].id != found[0][1].id
+    assert again.state(5000.0)["saved"] != InjectionPolicy().state(5000.0)["saved"]
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        None,
+        [],
+        {},
+        {"version": 9},
+        {"version": 1, "saved": "much", "quiet_s": 0, "used_s_ago": {}},
+        {"version": 1, "saved": math.nan, "quiet_s": 0, "used_s_ago": {}},
+        {"version": 1, "saved": 0, "quiet_s": 0, "used_s_ago": {"x": None}},
+        {"version": 1, "saved": 0, "quiet_s": 0, "used_s_ago": []},
+    ],
+)
+def test_a_state_that_is_none_of_ours_changes_nothing(broken: object) -> None:
+    policy = InjectionPolicy()
+    folded(policy, 50, step_s=1.0, candidates=many(2))
+    before = policy.state(50.0)
+    assert not policy.restore(broken, 50.0)
+    assert policy.state(50.0) == before
+
+
+def test_what_is_remembered_of_used_memories_is_bounded() -> None:
+    settings = InjectionSettings(share=1.0, cooldown_s=0.0, shortest=1, longest=1)
+    policy = InjectionPolicy(settings)
+    for number in range(1200):
+        policy.decide(number * 10.0, ILL, [replace(MEMORY, id=str(number))])
+    used = policy.state(0.0)["used_s_ago"]
+    assert isinstance(used, dict)
+    assert len(used) == 256
