@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from backend.core.pace import Pace
     from backend.core.playback import Playback
     from backend.core.report import Report
+    from backend.memory_assembly import DreamMemory
+    from backend.utils.control import Handler
     from backend.utils.prompt_manager import PromptManager
     from backend.utils.status_schema import Status
     from backend.utils.status_writer import StatusWriter
@@ -77,7 +79,10 @@ def compose(settings: Settings, frames: int | None) -> Iterator[Dreamloop]:
         StorageError: If the output or status folder cannot be used.
     """
     from backend.assembly import open_engine
+    from backend.core.memory_report import MemoryReport
     from backend.core.report import first_body
+    from backend.interpolation.latent_encoder import LatentEncoder
+    from backend.memory_assembly import commands_of, open_memory, scorer_of
     from backend.utils.control import SOCKET_NAME, ControlServer
     from backend.utils.status_writer import StatusWriter
 
@@ -85,7 +90,8 @@ def compose(settings: Settings, frames: int | None) -> Iterator[Dreamloop]:
     with ExitStack() as stack:
         _own_folders(settings, stack)
         prompts = _prompts(settings, rng)
-        display = _display(settings, frames)
+        memory, problem = open_memory(settings, stack)
+        display = _display(settings, frames, memory)
         playback = display.playback
         writer = StatusWriter(
             settings.storage.status / "status.json", partial(first_body, playback, display.shelf)
@@ -93,6 +99,14 @@ def compose(settings: Settings, frames: int | None) -> Iterator[Dreamloop]:
         writer.publish()
         engine, note = open_engine(settings, stack)
         controller, report = _loop(settings, engine, prompts, display, rng, note)
+        report.memory = MemoryReport(memory, problem)
+        ask_memory: Handler = partial(_no_memory, problem)
+        if memory is not None:
+            scorer = scorer_of(memory, settings, report.generator, LatentEncoder(engine).encode)
+            controller.on_keyframe, report.memory.scorer = scorer.offer, scorer
+            scorer.start()
+            stack.callback(scorer.stop)
+            ask_memory = commands_of(memory, lambda: report.generator.full_size).obey
         writer.snapshot = report.body
         playback.on_shown, playback.on_limit = writer.publish, finished.set
         stack.callback(writer.publish)
@@ -102,7 +116,9 @@ def compose(settings: Settings, frames: int | None) -> Iterator[Dreamloop]:
             "next": controller.next_theme,
             "stop": partial(_begin_to_stop, controller, finished),
         }
-        control = ControlServer(settings.storage.status / SOCKET_NAME, partial(_obey, commands, writer))
+        control = ControlServer(
+            settings.storage.status / SOCKET_NAME, partial(_obey, commands, ask_memory, writer)
+        )
         for start, stop in (
             (control.start, control.stop),
             (engine.client.start, engine.client.close),
@@ -149,12 +165,13 @@ class _Display:
     playback: Playback
 
 
-def _display(settings: Settings, frames: int | None) -> _Display:
+def _display(settings: Settings, frames: int | None, memory: DreamMemory | None) -> _Display:
     from backend.core.frame_buffer import FrameBuffer
     from backend.core.frame_shelf import FrameShelf
     from backend.core.generator import MODES
     from backend.core.pace import Pace
     from backend.core.playback import Playback
+    from backend.memory_assembly import recall_of
 
     shelf = FrameShelf(
         settings.storage.output,
@@ -164,6 +181,15 @@ def _display(settings: Settings, frames: int | None) -> _Display:
         clock=time.monotonic,
     )
     buffer, pace = FrameBuffer(_BUFFER_BYTES), Pace()
+    recall = None
+    if memory is not None:
+        recall = recall_of(
+            memory,
+            frame_s=1.0 / settings.display.fps,
+            fade_s=settings.dream.seconds_per_keyframe,
+            max_pixels=_MAX_PIXELS,
+            rng=random.Random(settings.dream.seed),
+        )
     playback = Playback(
         buffer,
         shelf,
@@ -171,6 +197,7 @@ def _display(settings: Settings, frames: int | None) -> _Display:
         fps=settings.display.fps,
         # Stills that are shown again change no faster than they did.
         replay_s=None if MODES[settings.dream.mode].walks else settings.dream.seconds_per_keyframe,
+        recall=recall,
         limit=frames,
         clock=time.monotonic,
     )
@@ -259,18 +286,27 @@ def _show_something(playback: Playback, left_over: ShownFrame | None, size: tupl
         playback.show_at_once(title_frame(*size, "falling asleep"), FrameKind.TITLE)
 
 
+def _no_memory(problem: str | None, _request: Mapping[str, Any]) -> dict[str, Any]:
+    return {"ok": False, "error": f"this dream has no memory: {problem}"}
+
+
 def _obey(
-    commands: Mapping[str, Callable[[], None]], writer: StatusWriter, request: dict[str, Any]
+    commands: Mapping[str, Callable[[], None]],
+    ask_memory: Handler,
+    writer: StatusWriter,
+    request: dict[str, Any],
 ) -> dict[str, Any]:
     """Answer one request of the control socket."""
     name = str(request.get("command"))
+    if name == "memory":
+        return ask_memory(request)
     if name == "status":
         return {"ok": True, "status": writer.latest.model_dump(mode="json")}
     command = commands.get(name)
     if command is None:
         return {
             "ok": False,
-            "error": f"no such command: {name[:40]!r}; there are {', '.join(commands)}, status",
+            "error": f"no such command: {name[:40]!r}; there are {', '.join(commands)}, memory, status",
         }
     command()
     writer.publish()
@@ -301,7 +337,7 @@ def _settings(args: argparse.Namespace) -> Settings:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from backend.cli import config, control, doctor, engine, run, status
+    from backend.cli import config, control, doctor, engine, memory, run, status
 
     parser = argparse.ArgumentParser(
         prog="main.py", description="Dreamloop: a machine that dreams, day and night."
@@ -312,7 +348,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     run.add_parser(commands).set_defaults(handler=_run)
     doctor.add_parser(commands).set_defaults(handler=_doctor)
-    for module in (status, control, config, engine):
+    for module in (status, control, memory, config, engine):
         module.add_parser(commands)
     return parser
 

@@ -12,7 +12,18 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 from pydantic.fields import FieldInfo
 
 from backend.config_lists import Adapters, Command, Headers, Names
-from backend.config_values import AUTO, Bytes, Cap, Folder, ModelName, Name, PictureSize, Url, may_be_auto
+from backend.config_values import (
+    AUTO,
+    Bytes,
+    Cap,
+    File,
+    Folder,
+    ModelName,
+    Name,
+    PictureSize,
+    Url,
+    may_be_auto,
+)
 
 
 def _key(default: str, what: str, **limits: float) -> Any:
@@ -97,6 +108,32 @@ class InterpolationSettings(Section):
     )
 
 
+class MemorySettings(Section):
+    """What is remembered, and how it comes back into the dream."""
+
+    folder: Folder | None = _key(AUTO, "Folder of the memory; auto: memory in storage.output")
+    max_entries: int = _key("20000", "The most pictures that are remembered", ge=10, le=10_000_000)
+    max_size: Bytes = _key("4 GB", "The most that the memory may take on disk")
+    exact_limit: int = _key(
+        "100000", "Pictures up to which neighbours are found exactly; above, nearly", ge=1000, le=10_000_000
+    )
+    matcher: Name | None = _key(
+        AUTO, "Who judges pictures: clip, perceptual, or package.module:Class; auto: clip where it is at hand"
+    )
+    clip_model: Name = _key("ViT-B-32", "Model of open_clip, for clip")
+    clip_weights: File | None = _key(AUTO, "Its weights file; auto: what was downloaded before, if anything")
+    clip_download: Literal["never", "allowed"] = _key(
+        "never", "Whether the weights may be downloaded, several hundred MB"
+    )
+    aesthetic_head: File | None = _key(AUTO, "Linear aesthetic head for clip, a safetensors file; auto: none")
+    min_score: float = _key("0", "Beauty below which a picture is not remembered", ge=0, le=1)
+    injection: Literal["when_needed", "never"] = _key(
+        "when_needed", "Whether memories are folded back into a dream that repeats"
+    )
+    cooldown_seconds: float = _key("40", "Seconds between two of them at the least", ge=0, le=86400)
+    seeds: Folder | None = _key(AUTO, "Folder of your own pictures to dream toward; auto: none")
+
+
 class PromptsSettings(Section):
     """What is dreamt of."""
 
@@ -134,6 +171,7 @@ class Settings(Section):
     comfyui: ComfyUISettings = _section()
     dream: DreamSettings = _section()
     interpolation: InterpolationSettings = _section()
+    memory: MemorySettings = _section()
     prompts: PromptsSettings = _section()
     display: DisplaySettings = _section()
     storage: StorageSettings = _section()

@@ -116,8 +116,21 @@ def _read_folder(value: Path, info: ValidationInfo) -> Path:
         raise ValueError(str(error)) from error
 
 
+def _as_path(value: object) -> object:
+    return Path(value) if isinstance(value, str) else value
+
+
+def _read_file(value: Path, info: ValidationInfo) -> Path:
+    """Relative files stand beside the settings file, too, and must be there."""
+    path = _read_folder(value, info)
+    if not path.is_file():
+        raise ValueError("not a file that is there")
+    return path
+
+
 Url = Annotated[str, AfterValidator(_read_url)]
 Name = Annotated[str, AfterValidator(_read_name)]
+File = Annotated[Path, BeforeValidator(_as_path), AfterValidator(_read_file)]
 Folder = Annotated[Path, AfterValidator(_read_folder)]
 Bytes = Annotated[int, BeforeValidator(read_bytes)]
 Cap = Annotated[int, BeforeValidator(read_cap)]
@@ -138,6 +151,7 @@ _SPECIAL: dict[object, tuple[str, dict[str, Any]]] = {
     Cap: ('a size from 1 MB to 4 GB, like "8 MB"', {"pattern": f"^{_BYTES.pattern}$"}),
     Name: ("a name", {"minLength": 1, "maxLength": 255}),
     Folder: ("a folder", {"minLength": 1}),
+    File: ("a file that is there", {"minLength": 1}),
     Bytes: (
         'a size from 10 MB to 100 TB, like "500 MB", "2 GB" or "1.5 GiB"',
         {"pattern": f"^{_BYTES.pattern}$"},

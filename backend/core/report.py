@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from backend.core.controller import DreamController
@@ -13,6 +13,7 @@ from backend.core.frame_buffer import FrameBuffer
 from backend.core.frame_shelf import FrameShelf, ShownFrame
 from backend.core.gap import GapFiller
 from backend.core.generator import DreamGenerator
+from backend.core.memory_report import MemoryReport
 from backend.core.playback import Playback
 from backend.utils.prompt_manager import PromptManager
 from backend.utils.status_schema import (
@@ -29,7 +30,7 @@ from backend.utils.status_schema import (
 )
 
 
-@dataclass(frozen=True)
+@dataclass
 class Report:
     """The parts of a running dream, and the status body that they make together.
 
@@ -50,6 +51,7 @@ class Report:
     playback: Playback
     fps: float
     note: str
+    memory: MemoryReport = field(default_factory=MemoryReport)
     wall: Callable[[], datetime] = lambda: datetime.now(UTC)
     clock: Callable[[], float] = time.monotonic
 
@@ -72,6 +74,7 @@ class Report:
                 themes=self.prompts.themes,
                 problems=tuple(str(problem) for problem in self.controller.prompt_problems),
             ),
+            memory=self.memory.body(),
             note=self.note,
         )
 

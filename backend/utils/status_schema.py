@@ -227,6 +227,51 @@ class _Head(_Part):
     uptime_s: Seconds = Field(description="seconds since start, by the monotonic clock")
 
 
+class CollapseStatus(_Part):
+    """Whether the dream goes round in circles."""
+
+    level: NonNegativeFloat = Field(default=0.0, le=1, description="0: healthy, 1: lost")
+    collapsed: bool = Field(default=False, description="whether it counts as collapsed")
+    kind: Literal["still", "drift", "oscillation"] | None = Field(
+        default=None, description="how it repeats itself, null while it does not"
+    )
+    armed: bool = Field(default=False, description="whether enough was seen to tell")
+    coverage: NonNegativeFloat = Field(default=1.0, description="share of a healthy dream's variety")
+    effective_number: NonNegativeFloat = Field(default=1.0, description="distinct pictures of late")
+    dispersion: NonNegativeFloat = Field(default=0.0, description="mean distance of two pictures of late")
+
+
+class InjectionStatus(_Part):
+    """A memory that was folded back into the dream."""
+
+    at: Text = Field(description="when it was decided, UTC, ISO 8601")
+    keyframe: Count = Field(description="on which keyframe; it acts two later")
+    memory: Text = Field(description="id of the memory")
+    strength: NonNegativeFloat = Field(description="share of the way to it, 0 to 1")
+    keyframes: Count = Field(description="over how many keyframes")
+    reason: Text = Field(description="why")
+
+
+class MemoryStatus(_Part):
+    """What is remembered, and what comes of it."""
+
+    ready: bool = Field(default=False, description="whether all of it is loaded")
+    entries: Count = Field(default=0, description="pictures")
+    bytes: Count = Field(default=0, description="their size on disk")
+    matcher: Text = Field(default="", description="who judges pictures")
+    problem: Text | None = Field(default=None, description="what is wrong with memory or matcher")
+    judged: Count = Field(default=0, description="keyframes judged in this run")
+    remembered: Count = Field(default=0, description="of them remembered")
+    left_out: Count = Field(default=0, description="keyframes for which there was no time")
+    score: NonNegativeFloat | None = Field(default=None, description="beauty of the newest, 0 to 1")
+    shows_prompt: float | None = Field(
+        default=None, description="how well the newest shows its prompt; null without words"
+    )
+    collapse: CollapseStatus = Field(default=CollapseStatus(), description="is it going in circles?")
+    injections: Count = Field(default=0, description="memories folded back in this run")
+    events: tuple[InjectionStatus, ...] = Field(default=(), description="the newest of them, oldest first")
+
+
 class StatusBody(_Part):
     """What the controller knows; the rest of the status follows from it."""
 
@@ -239,6 +284,7 @@ class StatusBody(_Part):
     dream: DreamStatus = Field(default=DreamStatus(), description="what is dreamt")
     display: DisplayStatus = Field(default=DisplayStatus(), description="how it is shown")
     storage: StorageStatus = Field(default=StorageStatus(), description="what the disk holds")
+    memory: MemoryStatus = Field(default=MemoryStatus(), description="what is remembered")
     prompts: PromptsStatus = Field(default=PromptsStatus(), description="which themes there are")
     note: Text = Field(default="", description="one thing worth knowing about this run, for people")
 
@@ -251,8 +297,8 @@ class _FlatKeys(_Part):
     status: WidgetWord = Field(description="state and reason in one old word")
     current_mode: str = Field(description="= dream.mode")
     current_prompt: str = Field(description="= dream.prompt")
-    cache_size: Count = Field(description="= storage.frames")
-    cache_injections: Count = Field(description="memories folded back into the dream")
+    cache_size: Count = Field(description="= memory.entries")
+    cache_injections: Count = Field(description="= memory.injections")
     uptime_hours: NonNegativeFloat = Field(description="uptime_s in hours")
     last_update: str = Field(description="= updated_at")
     daemon_status: DaemonWord = Field(description="of this process")
@@ -309,8 +355,8 @@ def _flat_keys(body: StatusBody, moment: str, uptime_s: float) -> dict[str, Any]
         "status": widget_status(state, body.reason.code),
         "current_mode": dream.mode,
         "current_prompt": dream.prompt,
-        "cache_size": body.storage.frames,
-        "cache_injections": 0,  # there is no memory yet that could inject anything
+        "cache_size": body.memory.entries,
+        "cache_injections": body.memory.injections,
         "uptime_hours": round(uptime_s / 3600, 4),
         "last_update": moment,
         "daemon_status": state.value if state in (State.PAUSED, State.STOPPING) else "running",

@@ -16,6 +16,7 @@ from backend.utils.status_schema import (
     DreamStatus,
     EngineStatus,
     FrameStatus,
+    MemoryStatus,
     Reason,
     ReasonCode,
     State,
@@ -95,6 +96,7 @@ def test_the_flat_keys_follow_from_the_rest() -> None:
             dream=DreamStatus(mode="img2img", prompt="a tide", keyframes=9, in_betweens=80, keyframe_s=1.25),
             display=DisplayStatus(fps=10, buffer_seconds=3.14, buffer_target_seconds=12),
             storage=StorageStatus(frames=55),
+            memory=MemoryStatus(entries=77, injections=3),
         )
     )
     flat = {
@@ -103,8 +105,8 @@ def test_the_flat_keys_follow_from_the_rest() -> None:
         "status": "live",
         "current_mode": "img2img",
         "current_prompt": "a tide",
-        "cache_size": 55,
-        "cache_injections": 0,
+        "cache_size": 77,
+        "cache_injections": 3,
         "uptime_hours": 2.0,
         "last_update": "2026-01-02T12:00:00.345Z",
         "daemon_status": "running",

@@ -1,0 +1,191 @@
+"""What people may ask of the memory: plain JSON in, plain JSON out, whether a daemon has it open or nobody.
+
+Quick questions are answered at once. What takes long (a check of every file, an export) runs as a task, one
+at a time, and whoever asked for it asks again until it is done.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from backend.cache.manager import CacheManager, Embed
+from backend.cache.memory_row import Memory, Order
+from backend.errors import DreamloopError
+
+log = logging.getLogger(__name__)
+
+_PAGE = 200
+_LEAST_ID = 4
+
+Answer = dict[str, Any]
+
+
+class MemoryCommands:
+    """Obeys, for one memory.
+
+    Args:
+        cache: The memory.
+        embed: Judges pictures, as the memory's identity does.
+        size: Width and height to which pictures of one's own are cropped.
+    """
+
+    def __init__(self, cache: CacheManager, embed: Embed, size: Callable[[], tuple[int, int]]) -> None:
+        self._cache = cache
+        self._embed = embed
+        self._size = size
+        self._task: _Task | None = None
+        self._numbers = itertools.count(1)
+        self._quick: Mapping[str, Callable[[Mapping[str, Any]], Answer]] = {
+            "ls": self._ls,
+            "show": lambda asked: {"memory": told(self._one(asked))},
+            "pin": lambda asked: self._pin(asked, True),
+            "unpin": lambda asked: self._pin(asked, False),
+            "forget": self._forget,
+            "task": self._progress,
+        }
+        self._long: Mapping[str, Callable[[Mapping[str, Any]], Answer]] = {
+            "check": lambda asked: self._check(bool(asked.get("repair"))),
+            "rebuild": lambda _: {"embedded": cache.rebuild(embed, everything=True)},
+            "export": lambda asked: {"exported": cache.export(_path(asked))},
+            "import": self._import,
+        }
+
+    def obey(self, asked: Mapping[str, Any]) -> Answer:
+        """Answer one request: ``action`` and its arguments; ``ok`` says whether it could be done."""
+        action = str(asked.get("action"))
+        try:
+            if action in self._quick:
+                return {"ok": True, **self._quick[action](asked)}
+            if action in self._long:
+                return self._begin(self._long[action], asked)
+        except (DreamloopError, ValueError, OSError) as error:
+            return {"ok": False, "error": str(error)}
+        known = ", ".join([*self._quick, *self._long])
+        return {
+            "ok": False,
+            "error": f"no such thing to do with the memory: {action[:40]!r}; there are {known}",
+        }
+
+    def _ls(self, asked: Mapping[str, Any]) -> Answer:
+        offset, limit = int(asked.get("offset", 0)), int(asked.get("limit", 20))
+        order = Order(str(asked.get("order", Order.NEWEST.value)))
+        page = self._cache.iterate(max(0, offset), min(max(1, limit), _PAGE), order)
+        return {
+            "memories": [told(memory) for memory in page],
+            "entries": self._cache.size,
+            "bytes": self._cache.bytes,
+            "ready": self._cache.ready,
+        }
+
+    def _one(self, asked: Mapping[str, Any]) -> Memory:
+        """The memory of an id, or of the beginning of one."""
+        wished = str(asked.get("id", ""))
+        memory = self._cache.get(wished)
+        if memory is not None:
+            return memory
+        if len(wished) < _LEAST_ID:
+            raise ValueError(
+                f"id {wished[:70]!r}: at least {_LEAST_ID} characters of an id, as `memory ls` shows it"
+            )
+        found = [one for one in self._all() if one.id.startswith(wished)]
+        if len(found) != 1:
+            what = f"{len(found)} memories begin" if found else "no memory begins"
+            raise ValueError(f"id {wished[:70]!r}: {what} like that")
+        return found[0]
+
+    def _all(self) -> list[Memory]:
+        pages = (self._cache.iterate(offset, _PAGE) for offset in range(0, self._cache.size, _PAGE))
+        return [memory for page in pages for memory in page]
+
+    def _pin(self, asked: Mapping[str, Any], pinned: bool) -> Answer:
+        memory = self._one(asked)
+        self._cache.pin(memory.id, pinned)
+        return {"id": memory.id, "pinned": pinned}
+
+    def _forget(self, asked: Mapping[str, Any]) -> Answer:
+        memory = self._one(asked)
+        self._cache.forget(memory.id)
+        return {"id": memory.id}
+
+    def _check(self, repair: bool) -> Answer:
+        report = self._cache.check(repair=repair)
+        return {"report": plain(asdict(report)), "whole": report.whole}
+
+    def _import(self, asked: Mapping[str, Any]) -> Answer:
+        path = _path(asked)
+        if asked.get("pictures"):
+            size = self._size()
+            if size == (0, 0):
+                raise ValueError(
+                    "the size of the dream is not known yet: set dream.size, or wait for the engine"
+                )
+            seeds = self._cache.import_pictures(path, size, self._embed, pinned=bool(asked.get("pinned")))
+            return {"report": plain(asdict(seeds))}
+        return {"report": plain(asdict(self._cache.import_(path)))}
+
+    def _begin(self, work: Callable[[Mapping[str, Any]], Answer], asked: Mapping[str, Any]) -> Answer:
+        if self._task is not None and not self._task.done:
+            raise ValueError("something else is being done with the memory; ask again when that is over")
+        self._task = _Task(next(self._numbers), lambda: work(asked))
+        return {"ok": True, "task": self._task.number, "done": False}
+
+    def _progress(self, asked: Mapping[str, Any]) -> Answer:
+        task = self._task
+        if task is None or task.number != asked.get("task"):
+            raise ValueError("there is no such task (any more)")
+        return {"task": task.number, "done": task.done, "result": task.result}
+
+
+class _Task:
+    """Work on a thread of its own; ``result`` once ``done``."""
+
+    def __init__(self, number: int, work: Callable[[], Answer]) -> None:
+        self.number = number
+        self.done = False
+        self.result: Answer = {}
+        threading.Thread(target=self._run, args=(work,), name="memory-task", daemon=True).start()
+
+    def _run(self, work: Callable[[], Answer]) -> None:
+        try:
+            self.result = {"ok": True, **work()}
+        except (DreamloopError, ValueError, OSError) as error:
+            self.result = {"ok": False, "error": str(error)}
+        except Exception as error:
+            log.exception("work on the memory failed")
+            self.result = {"ok": False, "error": f"{type(error).__name__}: {error}"}
+        self.done = True
+
+
+def told(memory: Memory) -> Answer:
+    """All that is known of a memory, as JSON has it."""
+    fact: Answer = plain(asdict(memory))
+    fact["identity"] = None if memory.identity is None else str(memory.identity)
+    return fact
+
+
+def plain(value: object) -> Any:
+    """Without enums, tuples and paths, which JSON does not know."""
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {str(plain(key)): plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(one) for one in value]
+    return value
+
+
+def _path(asked: Mapping[str, Any]) -> Path:
+    written = asked.get("path")
+    path = Path(str(written or ""))
+    if not written or not path.is_absolute():
+        raise ValueError(f"path {written!r}: an absolute path")
+    return path

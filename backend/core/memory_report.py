@@ -1,0 +1,98 @@
+"""What the memory and its scorer know, for the status. Reads only."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Protocol
+
+from backend.cache.collapse import CollapseState
+from backend.cache.matching import Matcher
+from backend.core.scorer import InjectionEvent, Scorer
+from backend.utils.status_schema import CollapseStatus, InjectionStatus, MemoryStatus
+
+
+class _Cache(Protocol):
+    @property
+    def ready(self) -> bool: ...
+
+    @property
+    def size(self) -> int: ...
+
+    @property
+    def bytes(self) -> int: ...
+
+
+class _Matcher(Protocol):
+    @property
+    def current(self) -> Matcher: ...
+
+
+class _Memory(Protocol):
+    @property
+    def cache(self) -> _Cache: ...
+
+    @property
+    def matcher(self) -> _Matcher: ...
+
+    @property
+    def problem(self) -> str | None: ...
+
+
+@dataclass
+class MemoryReport:
+    """The memory, if there is one.
+
+    Attributes:
+        problem: Why there is none.
+        scorer: Who works with it.
+    """
+
+    memory: _Memory | None = None
+    problem: str | None = None
+    scorer: Scorer | None = None
+
+    def body(self) -> MemoryStatus:
+        """Its part of the status, as it is at this moment."""
+        if self.memory is None:
+            return MemoryStatus(problem=self.problem)
+        cache, scorer = self.memory.cache, self.scorer
+        told = MemoryStatus(
+            ready=cache.ready,
+            entries=cache.size,
+            bytes=cache.bytes,
+            matcher=str(self.memory.matcher.current.identity.name),
+            problem=self.memory.problem,
+        )
+        if scorer is None:
+            return told
+        newest = scorer.newest
+        return told.model_copy(
+            update={
+                "judged": scorer.judged,
+                "remembered": scorer.remembered,
+                "left_out": scorer.left_out,
+                "score": None if newest is None else round(newest.score, 4),
+                "shows_prompt": None if newest is None else newest.shows_prompt,
+                "collapse": collapse_status(scorer.state),
+                "injections": scorer.injections,
+                "events": tuple(_event(event) for event in list(scorer.events)),
+            }
+        )
+
+
+def collapse_status(state: CollapseState) -> CollapseStatus:
+    """How the dream's health is told."""
+    return CollapseStatus(
+        level=round(state.level, 4),
+        collapsed=state.collapsed,
+        kind=None if state.kind is None else state.kind.value,
+        armed=state.armed,
+        coverage=round(max(state.coverage, 0.0), 4),
+        effective_number=round(max(state.effective_number, 0.0), 3),
+        dispersion=round(max(state.dispersion, 0.0), 4),
+    )
+
+
+def _event(event: InjectionEvent) -> InjectionStatus:
+    facts = asdict(event)
+    return InjectionStatus(memory=facts.pop("memory_id"), **facts)

@@ -1,0 +1,179 @@
+"""The memory that the settings ask for, and those who work with it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from backend.cache.aesthetic_matcher import AestheticMatcher, MatcherSettings, matcher_of
+from backend.cache.clip_weights import ClipChoice
+from backend.cache.injection import InjectionPolicy, InjectionSettings
+from backend.cache.manager import CacheManager
+from backend.cache.policy import MemoryLimits, Policy
+from backend.cache.vector_index import open_index
+from backend.config import MemorySettings, Settings
+from backend.core.memory_chores import Chores, Embed
+from backend.core.memory_commands import MemoryCommands
+from backend.core.remembering import MemoryAlbum, Remembering
+from backend.core.scorer import Scorer
+from backend.errors import AlreadyRunning, StorageError
+from backend.utils.file_ops import read_at_most, write_json_atomic
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from backend.core.folding import Arc
+    from backend.core.frame_buffer import Frame
+    from backend.core.generator import DreamGenerator
+
+log = logging.getLogger("dreamloop")
+
+_STATE = "policies.json"
+_STATE_BYTES = 64_000_000
+
+
+@dataclass(frozen=True)
+class DreamMemory:
+    """A memory that is open, and who judges for it."""
+
+    folder: Path
+    cache: CacheManager
+    matcher: AestheticMatcher
+
+    @property
+    def problem(self) -> str | None:
+        """What is wrong with it, as a sentence."""
+        return self.cache.problem or self.matcher.problem
+
+
+def open_memory(settings: Settings, stack: ExitStack) -> tuple[DreamMemory | None, str | None]:
+    """Open the memory; nothing is waited for.
+
+    A memory that cannot be opened is no reason not to dream: then there is a sentence instead.
+    """
+    try:
+        return _opened(settings, stack), None
+    except (StorageError, AlreadyRunning) as error:
+        log.warning("dreaming without a memory: %s", error)
+        return None, str(error)
+
+
+def _opened(settings: Settings, stack: ExitStack) -> DreamMemory:
+    wishes = settings.memory
+    folder = wishes.folder or settings.storage.output / "memory"
+    matcher = AestheticMatcher(matcher_of(_matcher_settings(wishes)))
+    now = matcher.current
+    cache = CacheManager.open(
+        folder,
+        identity=now.identity,
+        limits=MemoryLimits(wishes.max_entries, wishes.max_size),
+        policy=Policy(admit_below=now.thresholds.duplicate, min_score=wishes.min_score),
+        index=partial(open_index, exact_limit=wishes.exact_limit),
+    )
+    stack.callback(cache.close)
+    matcher.start()
+    return DreamMemory(folder, cache, matcher)
+
+
+def recall_of(
+    memory: DreamMemory, *, frame_s: float, fade_s: float, max_pixels: int, rng: random.Random
+) -> Callable[[bytes], Iterator[Frame]]:
+    """What the display shows from this memory while the engine is away."""
+    album = MemoryAlbum(memory.cache)
+    return Remembering(album, frame_s=frame_s, fade_s=fade_s, max_pixels=max_pixels, rng=rng).frames
+
+
+def scorer_of(
+    memory: DreamMemory, settings: Settings, generator: DreamGenerator, encode: Callable[[bytes], Tensor]
+) -> Scorer:
+    """Who judges, remembers and folds in; not yet started."""
+    wishes = settings.memory
+    folds_in = wishes.injection == "when_needed" and generator.mode.continues
+    policy = InjectionPolicy(InjectionSettings(cooldown_s=wishes.cooldown_seconds)) if folds_in else None
+    bring = None if wishes.seeds is None else partial(_bring_seeds, memory.cache, wishes.seeds, generator)
+    inject: Callable[[Arc], None] = generator.fold_in
+    scorer = Scorer(
+        memory.matcher,
+        memory.cache,
+        policy,
+        inject=inject,
+        encode=encode,
+        save=partial(_save, memory.folder / _STATE),
+        chore=Chores(memory.cache, lambda: memory.matcher.current, bring).turn,
+        clock=time.monotonic,
+    )
+    scorer.restore(_stored(memory.folder / _STATE))
+    return scorer
+
+
+def _matcher_settings(settings: MemorySettings) -> MatcherSettings:
+    clip = ClipChoice(
+        model=settings.clip_model,
+        weights=None if settings.clip_weights is None else str(settings.clip_weights),
+        may_download=settings.clip_download == "allowed",
+        head=settings.aesthetic_head,
+    )
+    return MatcherSettings(settings.matcher or "auto", clip)
+
+
+def _bring_seeds(cache: CacheManager, folder: Path, generator: DreamGenerator, embed: Embed) -> bool:
+    size = generator.full_size
+    if size == (0, 0):
+        return False
+    told = cache.import_pictures(folder, size, embed)
+    log.info("pictures of your own from %s: %s", folder, told)
+    return True
+
+
+def _save(path: Path, state: Mapping[str, object]) -> None:
+    write_json_atomic(path, dict(state))
+
+
+def _stored(path: Path) -> Mapping[str, Any]:
+    try:
+        state = json.loads(read_at_most(path, _STATE_BYTES))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, RecursionError) as error:
+        log.warning("%s is passed over: %s", path, error)
+        return {}
+    return state if isinstance(state, dict) else {}
+
+
+def commands_of(memory: DreamMemory, size: Callable[[], tuple[int, int]]) -> MemoryCommands:
+    """What may be asked of this memory."""
+
+    def embed(pictures: Sequence[bytes]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        matcher = memory.matcher.current
+        vectors = matcher.embed(pictures)
+        return vectors, matcher.scores(vectors, pictures)
+
+    return MemoryCommands(memory.cache, embed, size)
+
+
+def commands_for(
+    settings: Settings, stack: ExitStack, load_s: float
+) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
+    """The same where no daemon runs: the memory is opened and loaded for it.
+
+    Raises:
+        StorageError: It cannot be opened.
+        AlreadyRunning: Another process has it open.
+    """
+    memory = _opened(settings, stack)
+    memory.matcher.wait(load_s)
+    if memory.cache.identity != memory.matcher.current.identity:
+        memory.cache.use(memory.matcher.current.identity)
+    memory.cache.wait_ready(load_s)
+    size = settings.dream.size
+    return commands_of(memory, lambda: (0, 0) if size is None else (size.width, size.height)).obey
