@@ -43,6 +43,18 @@ def test_check_tells_every_problem_and_exits_78(tmp_path: Path, capsys: pytest.C
     assert printed.err.endswith("2 problems\n")
 
 
+def test_check_tells_what_no_server_could_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "config.yaml").write_text(
+        "comfyui: {family: SDXXL}\ndream: {adapters: [{speed_up: Magic}]}\n"
+    )
+    args = parsed("check", config=tmp_path / "config.yaml")
+    assert args.handler(args) == 78
+    printed = capsys.readouterr().err
+    assert "comfyui.family = SDXXL" in printed
+    assert "one of EasyCache" in printed
+    assert printed.endswith("2 problems\n")
+
+
 def test_show_tells_each_value_and_where_it_is_from(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -174,6 +174,9 @@ def test_a_given_address_where_nobody_is_is_never_replaced(tmp_path: Path) -> No
         ({"dream": {"denoise": "a lot"}}, ["dream.denoise", "a lot"]),
         ({"dream": {"denoize": 0.5}}, ["denoize", "dream.denoise"]),
         ({"prompts": {"folder": "nowhere"}}, ["nowhere"]),
+        ({"comfyui": {"family": "Fluks dev"}}, ["comfyui.family", "did you mean 'Flux dev'"]),
+        ({"dream": {"workflow": "exampel"}}, ["workflow", "did you mean 'example'"]),
+        ({"dream": {"adapters": [{"speed_up": "Magic"}]}}, ["dream.adapters, item 1", "one of EasyCache"]),
     ],
 )
 def test_settings_that_cannot_be_used_end_it_with_78_and_a_wish(
