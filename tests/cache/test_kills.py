@@ -12,7 +12,9 @@ import pytest
 
 from backend.cache.check import Flaw
 from backend.cache.manager import CacheManager
+from backend.cache.picture_files import id_of
 from backend.cache.policy import MemoryLimits
+from tests.cache import stepper
 from tests.cache.memories import GUARD_S, files_in, open_memory
 
 HARMLESS = {Flaw.LONE_FILE, Flaw.HALF_WRITTEN}
@@ -88,6 +90,26 @@ def test_kills_while_adding_lose_nothing_acknowledged_and_leave_nothing_half(tmp
 
 def test_kills_while_adding_and_evicting_leave_each_row_its_files(tmp_path: Path) -> None:
     _kill_again_and_again(tmp_path, 4, most=12)
+
+
+def test_a_kill_before_any_step_of_an_addition_leaves_it_done_or_undone(tmp_path: Path) -> None:
+    before = stepper.fill(tmp_path / "before")
+    subprocess.run([sys.executable, "-m", "tests.cache.stepper", str(tmp_path)], timeout=100, check=True)
+    outcomes = []
+    for step in range(1, len(list(tmp_path.iterdir()))):
+        folder = tmp_path / str(step)
+        with open_memory(folder, limits=stepper.LIMITS) as memory:
+            assert set(memory.check().counts) <= HARMLESS, memory.check().findings
+            outcomes.append(_ids(memory))
+            memory.check(repair=True)
+            assert memory.check().whole
+            assert len(files_in(folder)) == 6
+    after = {before[0], before[2], id_of(stepper.NINTH.picture)}
+    undone = outcomes.count(set(before))
+    # First nothing of it, then all of it, and there are steps on both sides of the commit.
+    assert outcomes == [set(before)] * undone + [after] * (len(outcomes) - undone)
+    assert undone > 5
+    assert len(outcomes) - undone > 1
 
 
 @pytest.mark.long
