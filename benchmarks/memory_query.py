@@ -196,7 +196,7 @@ def large_table(count: int, with_random: bool) -> None:
         rows = make(count, 2)
         done = grow(rows, queries(rows, 1000))
         what, wish = f"{count:,} {name}", name == "dream-like"
-        for what, measured, wished in (
+        for row, measured, wished in (
             (f"{what}: recall@10", f"{done.recall:.4f}", "at least 0.98" if wish else ""),
             (f"{what}: p50, ms", f"{done.p50_ms:.2f}", ""),
             (f"{what}: p99, ms", f"{done.p99_ms:.2f}", "under 5" if wish else ""),
@@ -205,7 +205,7 @@ def large_table(count: int, with_random: bool) -> None:
             (f"{what}: build, s", f"{done.build_s:.0f}", ""),
             (f"{what}: memory, MB", f"{done.memory_mb:.0f}", ""),
         ):
-            print(f"{what:<54}{measured:>18}   {wished}", flush=True)
+            print(f"{row:<54}{measured:>18}   {wished}", flush=True)
 
 
 def main() -> None:

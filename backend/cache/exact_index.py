@@ -184,7 +184,8 @@ class ExactIndex:
             worth_it = int(np.count_nonzero(upper >= floor))
             if worth_it <= len(seen):
                 return seen[(about >= floor) & (about <= high + self._slack)]
-            look_at = min(worth_it, _GROWTH * look_at)
+            hopeless = len(surely) >= k and worth_it * _WHOLE_SHARE > len(self)
+            look_at = worth_it if hopeless else min(worth_it, _GROWTH * look_at)
         return rows
 
 
