@@ -66,12 +66,13 @@ class _Ours(OwnProcess):
         return self._child.restart()
 
 
-def open_engine(settings: Settings, stack: ExitStack) -> tuple[Engine, str]:
+def open_engine(settings: Settings, stack: ExitStack, owner: Path | None = None) -> tuple[Engine, str]:
     """Decide which engine dreams, and make ready to talk to it.
 
     Args:
         settings: All of them: what dreams depends on many.
         stack: Ends on its way out what is started here.
+        owner: Whose our files on the server are, the same at each start; the output folder's by default.
 
     Returns:
         The engine, not yet connected, and a sentence or two on which one it is and why.
@@ -96,7 +97,7 @@ def open_engine(settings: Settings, stack: ExitStack) -> tuple[Engine, str]:
     )
     house = Housekeeping(
         client,
-        instance=_instance(settings.storage.output),
+        instance=_instance(owner or settings.storage.output),
         hour=lambda: f"{datetime.now():%Y%m%d%H}",
         clock=time.monotonic,
         own_output=own_output,

@@ -31,7 +31,7 @@ _MAX_PIXELS = 64_000_000
 # What must not run again while the words stay the same: a server that runs it every time is cold.
 _COSTLY = ("Loader", "TextEncode")
 
-OpenEngine = Callable[["Settings", ExitStack], tuple["Engine", str]]
+OpenEngine = Callable[["Settings", ExitStack, Path], tuple["Engine", str]]
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
@@ -73,7 +73,9 @@ def run(settings: Settings, open_engine: OpenEngine) -> int:
     with ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dreamloop-doctor-")))
         storage = settings.storage.model_copy(update={"output": scratch})
-        engine, note = open_engine(settings.model_copy(update={"storage": storage}), stack)
+        # Names of its own on the server, not the daemon's; the same ones each time, or they would pile up.
+        owner = settings.storage.output / "doctor"
+        engine, note = open_engine(settings.model_copy(update={"storage": storage}), stack, owner)
         print(f"     {note}")
         if _look_at(table, engine):
             engine.client.start()

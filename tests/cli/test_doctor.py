@@ -65,6 +65,21 @@ def test_a_server_with_everything_passes_every_check(
     assert "all is well" in told.end
 
 
+def test_whoever_examines_every_day_leaves_no_more_names_than_the_first_time(
+    tmp_path: Path, fake_comfy: FakeComfy, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def names(kind: str) -> set[str]:
+        folder = tmp_path / "fake-comfy" / kind
+        return {str(path.relative_to(folder)) for path in folder.glob("*/*" if kind == "output" else "*")}
+
+    left = []
+    for _ in range(2):
+        assert examined(tmp_path, capsys, fake_comfy.url, dream="{size: 64x64}")[0] == 0
+        left.append((names("output"), names("temp")))
+    assert left[0] == left[1]
+    assert all(left[0])
+
+
 def test_without_a_server_the_embedded_engine_is_examined_and_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
