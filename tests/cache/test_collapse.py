@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from copy import deepcopy
+from functools import cache
 from itertools import islice
 
 import numpy as np
@@ -35,11 +37,17 @@ def seen(detector: CollapseDetector, vectors: Iterator[Vectors], count: int) -> 
     return [detector.see(vector) for vector in islice(vectors, count)]
 
 
-def warm(reference: Reference | None, keyframes: int, seed: int) -> tuple[CollapseDetector, Vectors]:
-    """A detector that has seen a healthy dream, and the last picture of it."""
+@cache
+def _warmed(reference: Reference | None, keyframes: int, seed: int) -> tuple[CollapseDetector, Vectors]:
     detector, dream = CollapseDetector(reference), healthy(seed)
     seen(detector, dream, keyframes)
     return detector, next(dream)
+
+
+def warm(reference: Reference | None, keyframes: int, seed: int) -> tuple[CollapseDetector, Vectors]:
+    """A detector of one's own that has seen a healthy dream, and the last picture of it."""
+    detector, last = _warmed(reference, keyframes, seed)
+    return deepcopy(detector), last
 
 
 @pytest.mark.parametrize("reference", REFERENCES)
