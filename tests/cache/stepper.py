@@ -1,7 +1,7 @@
 """Adds a picture to copies of ``<folder>/before``, killed before the first step, before the second ...
 
-A step is a file made, renamed or removed, or a statement of SQL. The copies are ``<folder>/1``, ``<folder>/2``
-and so on; in the last one the addition came to its end.
+A step is a file made, renamed or removed, or a statement of SQL. The copies are ``<folder>/1`` and
+so on; in the last one the addition came to its end.
 """
 
 from __future__ import annotations

@@ -95,6 +95,35 @@ def test_a_damaged_database_is_set_aside_and_remade_from_the_pictures(tmp_path: 
         assert memory.nearest(axis(3), 1) == [(dreamt, 1.0)]
 
 
+def test_damage_where_nobody_has_looked_yet_is_found_at_opening(tmp_path: Path) -> None:
+    with open_memory(tmp_path) as memory:
+        ids = {added(memory, new(number)) for number in range(8)}
+    connection = sqlite3.connect(tmp_path / DATABASE)
+    page, size = connection.execute(
+        "SELECT rootpage, page_size FROM sqlite_master, pragma_page_size WHERE name = 'memories_by_worth'"
+    ).fetchone()
+    connection.close()
+    with (tmp_path / DATABASE).open("r+b") as file:
+        file.seek((page - 1) * size)
+        file.write(b"\xa5" * size)
+    with open_memory(tmp_path) as memory:
+        assert {row.id for row in memory.iterate()} == ids
+        assert len(list(tmp_path.glob(f"{DATABASE}.corrupt.*"))) == 1
+        assert memory.check().whole
+
+
+def test_a_log_without_sense_does_not_spoil_what_is_made_anew(tmp_path: Path) -> None:
+    with open_memory(tmp_path) as memory:
+        one = added(memory, new(1))
+    (tmp_path / DATABASE).write_bytes(b"no database" * 1000)
+    (tmp_path / f"{DATABASE}-wal").write_bytes(b"no log" * 1000)
+    (tmp_path / f"{DATABASE}-shm").write_bytes(b"no shared memory" * 2048)
+    with open_memory(tmp_path) as memory:
+        assert memory.get(one) is not None
+        assert len(list(tmp_path.glob(f"{DATABASE}*.corrupt.*"))) >= 1
+        assert memory.check().whole
+
+
 def test_damage_that_is_met_while_in_use_is_mended_behind_its_back(tmp_path: Path) -> None:
     with open_memory(tmp_path) as memory:
         one = added(memory, new(1))

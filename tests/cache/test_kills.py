@@ -98,7 +98,7 @@ def test_a_kill_before_any_step_of_an_addition_leaves_it_done_or_undone(tmp_path
     outcomes = []
     for step in range(1, len(list(tmp_path.iterdir()))):
         folder = tmp_path / str(step)
-        with open_memory(folder, limits=stepper.LIMITS) as memory:
+        with open_memory(folder) as memory:  # with room, so that nothing is evicted now
             assert set(memory.check().counts) <= HARMLESS, memory.check().findings
             outcomes.append(_ids(memory))
             memory.check(repair=True)

@@ -399,9 +399,10 @@ def test_opening_returns_at_once_and_adds_meanwhile_are_kept_and_compared_later(
 ) -> None:
     with open_memory(tmp_path) as memory:
         old = added(memory, new(0, score=0.9))
+        ugly = added(memory, new(3, score=0.05))
     go = threading.Event()
     monkeypatch.setattr(MemoryStore, "check", lambda _: None if go.wait(GUARD_S) else "nobody let it go")
-    with open_memory(tmp_path, wait=False, limits=MemoryLimits(2, 10**9)) as memory:
+    with open_memory(tmp_path, wait=False, limits=MemoryLimits(3, 10**9)) as memory:
         try:
             assert not memory.ready
             assert memory.nearest(axis(0), 5) == []
@@ -410,12 +411,12 @@ def test_opening_returns_at_once_and_adds_meanwhile_are_kept_and_compared_later(
         finally:
             go.set()
         assert memory.wait_ready(GUARD_S)
-        assert len(memory.nearest(axis(0), 5)) == 2
+        assert len(memory.nearest(axis(0), 5)) == 3
         # The one that came early is known to be near the old one now.
         outcome = memory.add(new(2, axis(2), score=0.5))
         assert isinstance(outcome, Added)
         assert outcome.evicted == (early,)
-        assert memory.get(old) is not None
+        assert {row.id for row in memory.iterate()} == {old, ugly, outcome.id}
 
 
 def test_a_closed_memory_says_so(tmp_path: Path) -> None:
