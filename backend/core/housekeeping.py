@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import itertools
 import logging
+from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
 
 from backend.core.jobs import FileRef
-from backend.errors import EngineError
+from backend.errors import EngineError, EngineUnreachable
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +24,8 @@ log = logging.getLogger(__name__)
 # new content.
 _RING = 16
 _DAY_S = 86_400.0
+_SPENT = 64
+"""So many spent latents may wait for a server that is away; there are only as many as were saved before."""
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
@@ -68,6 +71,7 @@ class Housekeeping:
         self._output = own_output
         self._looked = own_output is not None
         self._since = clock()
+        self._spent: deque[FileRef] = deque(maxlen=_SPENT)
         self._turns = itertools.count(1)  # never gives one number to two threads
 
     @property
@@ -126,17 +130,36 @@ class Housekeeping:
             log.debug("latents of an earlier run stay: %s", error)
 
     def retire(self, latent: FileRef) -> None:
-        """Free the space of a latent that is not needed any more; failing to costs only that space."""
-        if latent.type != "output":
-            return
+        """Free the space of a latent that is spent, and of those that could not be freed before.
+
+        Any thread may call. A server that is away is asked again with the next one; another failure costs
+        only that space.
+        """
+        if latent.type == "output":
+            self._spent.append(latent)
+        for _ in range(len(self._spent)):
+            try:
+                spent = self._spent.popleft()
+            except IndexError:  # another thread was quicker
+                return
+            if not self._free(spent):
+                self._spent.append(spent)
+                return
+
+    def _free(self, latent: FileRef) -> bool:
+        """Whether there is nothing more to be done about it."""
         try:
             if self._output is None:
                 self._server.upload(b"", latent.filename, subfolder=latent.subfolder, type="output")
                 self.left_files += 1
             else:
                 self._delete(self._output, latent)
+        except EngineUnreachable as error:
+            log.debug("a spent latent waits for the server: %s: %s", latent.annotated, error)
+            return False
         except (EngineError, OSError) as error:
             log.debug("a spent latent stays on the server: %s: %s", latent.annotated, error)
+        return True
 
     def _delete(self, output: Path, latent: FileRef) -> None:
         path = (output / latent.subfolder / latent.filename).resolve()

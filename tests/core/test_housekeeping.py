@@ -159,3 +159,18 @@ def test_a_server_that_is_away_is_no_trouble(tmp_path: Path) -> None:
     house.fetched(FileRef("a.latent"), b"a latent")
     house.retire(FileRef("a.latent"))
     assert house.left_files == 0
+
+
+def test_a_latent_that_is_spent_while_the_server_is_away_is_freed_later() -> None:
+    server = Server(away=True)
+    house = keeping(server)
+    house.retire(FileRef("first.latent", "dreamloop/me"))
+    assert not server.uploads
+    server.away = False
+    house.retire(FileRef("second.latent", "dreamloop/me"))
+    assert {(data, ref.filename) for data, ref in server.uploads} == {
+        (b"", "first.latent"),
+        (b"", "second.latent"),
+    }
+    house.retire(FileRef("third.latent", "dreamloop/me"))
+    assert house.left_files == 3
