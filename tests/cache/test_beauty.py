@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from PIL import ImageFilter
 
 from backend.cache.beauty import beauty, measures
 from backend.cache.thumbnail import thumbnail
+from backend.engine.oklab import linear_from_oklab, srgb_from_linear
 from tests.cache.painted import as_png, of_pixels, opened, painted, themes
 
 NEBULA = next(theme for theme in themes() if theme.name == "nebula")
@@ -73,10 +75,16 @@ def test_grey_has_a_quarter_of_the_colour_and_two_opposite_hues_have_more_than_a
     grey = np.tile(np.linspace(30, 220, 384)[None, :, None], (216, 1, 3))
     assert measures(thumbnail(of_pixels(grey))).colour == pytest.approx(0.25, abs=0.01)
     across = np.linspace(0, 2 * np.pi, 384)[None].repeat(216, axis=0)
-    rainbow = np.stack([128 + 70 * np.cos(across + shift) for shift in (0.0, 2.1, 4.2)], axis=-1)
-    blue_and_orange = np.where(across[..., None] < np.pi, [70, 110, 180], [190, 120, 60])
-    harmonious = measures(thumbnail(of_pixels(blue_and_orange))).colour
-    assert harmonious > measures(thumbnail(of_pixels(rainbow))).colour
+    rainbow = of_hues(across)
+    two_opposite = of_hues(np.where(across < np.pi, 0.8, 0.8 + np.pi))
+    assert measures(thumbnail(two_opposite)).colour > measures(thumbnail(rainbow)).colour + 0.15
+
+
+def of_hues(angles: np.ndarray) -> bytes:
+    """Equally light and equally strong colours of these angles in Oklab."""
+    lab = np.stack([np.full_like(angles, 0.7), 0.09 * np.cos(angles), 0.09 * np.sin(angles)])
+    rgb = srgb_from_linear(linear_from_oklab(torch.from_numpy(lab))).numpy()
+    return of_pixels(255 * rgb.transpose(1, 2, 0))
 
 
 def test_a_score_is_between_nothing_and_one_for_every_single_colour() -> None:

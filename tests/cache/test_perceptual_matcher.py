@@ -8,10 +8,12 @@ import zlib
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from backend.cache.perceptual_matcher import PerceptualMatcher
-from backend.cache.thumbnail import MAX_PIXELS
+from backend.cache.thumbnail import MAX_PIXELS, SIDE_PX, thumbnail
+from backend.engine.oklab import oklab_from_srgb
 from backend.errors import PictureRejected
 from tests.cache.painted import ALTERATIONS, as_jpeg, as_png, dream, of_pixels, opened, painted, themes
 
@@ -55,6 +57,12 @@ def test_pictures_of_one_theme_are_more_alike_than_pictures_of_two(embeddings: n
     same = theme[:, None] == theme[None]
     np.fill_diagonal(similar, np.nan)
     assert np.nanmedian(similar[same]) > np.nanmedian(similar[~same]) + 0.2
+
+
+def test_a_thumbnail_is_oklab_as_the_painter_has_it() -> None:
+    colours = np.random.default_rng(0).integers(0, 256, (SIDE_PX, SIDE_PX, 3)).astype(np.uint8)
+    wished = oklab_from_srgb(torch.from_numpy(colours).permute(2, 0, 1) / 255).permute(1, 2, 0)
+    np.testing.assert_allclose(thumbnail(of_pixels(colours)), wished.numpy(), atol=1e-3)
 
 
 def test_a_dream_that_hardly_moves_is_near_and_one_that_moves_on_is_not() -> None:
