@@ -6,7 +6,7 @@ import argparse
 import logging
 from collections.abc import Callable
 
-from benchmarks import busy, matching, memory_query, paint, walk, writing
+from benchmarks import busy, matching, memory_cure, memory_query, paint, walk, writing
 
 Row = tuple[str, str, str]
 
@@ -97,6 +97,7 @@ def _matching(quick: bool) -> list[Row]:
 _PARTS: dict[str, Callable[[bool], list[Row]]] = {
     "busy": _busy,
     "matching": _matching,
+    "memory_cure": memory_cure.rows,
     "memory_query": memory_query.table,
     "paint": _paint,
     "walk": _walk,

@@ -27,10 +27,10 @@ from backend.cache.collapse import CollapseDetector, calibrated
 from backend.cache.injection import DELAY, Candidate, InjectionPolicy, InjectionSettings
 from backend.cache.perceptual_matcher import PerceptualMatcher
 from backend.engine import png
-from backend.engine.oklab import oklab_from_srgb
 from backend.engine.painter import DreamPainter
 from backend.engine.painting import Latent, Pixels
 from backend.interpolation.spherical_lerp import slerp
+from benchmarks.distinct import edge_directions, thumbnail, vendi
 
 Floats = NDArray[np.float64]
 
@@ -219,35 +219,6 @@ def _angle(one: Latent, other: Latent) -> float:
     return math.acos(min(max(cosine, -1.0), 1.0))
 
 
-def thumbnail(picture: Pixels) -> Floats:
-    """Oklab of 16x16 squares, ``[768]``."""
-    lab = oklab_from_srgb(torch.from_numpy(picture.astype(np.float32) / 255.0).permute(2, 0, 1)).numpy()
-    small = [np.array(Image.fromarray(one).resize((16, 16), Image.Resampling.BOX)) for one in lab]
-    return np.stack(small).ravel().astype(np.float64)
-
-
-def edge_directions(picture: Pixels) -> Floats:
-    """How much of each of 8 directions of edges there is in each of 4x4 parts, ``[128]``, of length 1."""
-    light = picture.astype(np.float64).mean(2)
-    down, across = np.gradient(light)
-    angle = np.mod(np.arctan2(down, across), np.pi) * (8 / np.pi)
-    height, width = light.shape
-    rows, columns = np.mgrid[0:height, 0:width]
-    cell = rows * 4 // height * 4 + columns * 4 // width
-    place = cell * 8 + np.minimum(angle.astype(np.int64), 7)
-    counts = np.bincount(place.ravel(), np.hypot(down, across).ravel(), 128)
-    return counts / max(float(np.linalg.norm(counts)), 1e-9)
-
-
-def vendi(features: Floats, scale: float) -> float:
-    """Effective number of distinct rows of ``[N, D]``; rows ``scale`` apart are alike to 1/e."""
-    squares = (features**2).sum(1)
-    apart = np.maximum(squares[:, None] + squares[None] - 2.0 * features @ features.T, 0.0)
-    shares = np.linalg.eigvalsh(np.exp(-apart / scale**2) / len(features))
-    shares = shares[shares > 1e-12]
-    return float(np.exp(-(shares * np.log(shares)).sum()))
-
-
 @dataclass(frozen=True)
 class Judge:
     """The scales on which two pictures count as two, from pictures painted afresh."""
@@ -365,7 +336,7 @@ def compare(case: Case, *, judge: Judge | None = None, off: Run | None = None) -
     painting = Painting()
     seeds = seed_pictures(painting, 2) if case.start is Start.SEEDS else ()
 
-    def dreamt(memory: Memory | None) -> Run:
+    def run(memory: Memory | None) -> Run:
         return dream(
             painting,
             case.words,
@@ -376,7 +347,7 @@ def compare(case: Case, *, judge: Judge | None = None, off: Run | None = None) -
         )
 
     judge = judge or Judge.of(painting, case.words)
-    return Cured(case.seed, dreamt(new_memory(seeds, painting.painter)), off or dreamt(None), judge)
+    return Cured(case.seed, run(new_memory(seeds, painting.painter)), off or run(None), judge)
 
 
 def quick() -> Cured:
@@ -390,41 +361,44 @@ def curve(run: Run, judge: Judge, window: int = 100, stride: int = 10) -> list[t
     return [(end, vendi(run.thumbnails[end - window : end], judge.thumbnail)) for end in ends]
 
 
-def _row(name: str, cured: Sequence[Cured]) -> str:
-    def mean(values: list[float]) -> float:
-        return float(np.mean(values))
-
-    on, off = ([one.judge.distinct(getattr(one, which)) for one in cured] for which in ("on", "off"))
-    return (
-        f"{name:<34}{mean([a for a, _ in off]):>7.2f}{mean([a for a, _ in on]):>7.2f}"
-        f"{mean([one.ratio for one in cured]):>7.2f}{min(one.ratio for one in cured):>7.2f}"
-        f"{mean([one.edge_ratio for one in cured]):>8.2f}{max(one.share for one in cured):>8.3f}"
-        f"{mean([one.step_ratio for one in cured]):>8.2f}{max(one.step_ratio for one in cured):>7.2f}"
-    )
-
-
-_HEAD = (
-    f"{'':<34}{'off':>7}{'on':>7}{'on:off':>7}{'least':>7}{'edges':>8}{'touched':>8}{'step':>8}{'most':>7}"
-)
-
-
-def table(keyframes: int = 1000, seeds: int = 5) -> dict[str, list[Cured]]:
-    """All rows, printed as they come; the wish: on:off 3, touched 0.15, step 1.2."""
-    print(_HEAD, flush=True)
+def dreamt(keyframes: int = 1000, seeds: int = 5) -> dict[str, list[Cured]]:
+    """Every case: one theme from an empty memory and from seed pictures, and all themes in turn."""
     found: dict[str, list[Cured]] = {}
+    empty: list[Cured] = []
     for start in Start:
-        name = f"one theme, {start}"
-        before = found.get(f"one theme, {Start.EMPTY}", [])
-        found[name] = []
+        row = found[f"one theme, {start}"] = []
         for at, (theme, seed) in enumerate(zip(THEMES[:seeds], SEEDS, strict=False)):
-            known = {"judge": before[at].judge, "off": before[at].off} if before else {}
             case = Case(one_theme(theme), seed, start, keyframes=keyframes)
-            found[name].append(compare(case, **known))
-        print(_row(name, found[name]), flush=True)
-    name = f"rotating themes, {Start.EMPTY}"
-    found[name] = [compare(Case(rotating(), seed, keyframes=keyframes)) for seed in SEEDS[:seeds]]
-    print(_row(name, found[name]), flush=True)
+            before = empty[at] if at < len(empty) else None
+            row.append(compare(case, judge=before and before.judge, off=before and before.off))
+        empty = empty or row
+    rotated = (compare(Case(rotating(), seed, keyframes=keyframes)) for seed in SEEDS[:seeds])
+    found[f"rotating themes, {Start.EMPTY}"] = list(rotated)
     return found
+
+
+def table(found: Mapping[str, Sequence[Cured]]) -> list[tuple[str, str, str]]:
+    """What was measured beside what is wished."""
+    told: list[tuple[str, str, str]] = []
+    for name, cured in found.items():
+        many = "at least 3" if name.startswith("one") else ""
+        distinct = [(one.judge.distinct(one.off)[0], one.judge.distinct(one.on)[0]) for one in cured]
+        off, on = (float(np.mean(side)) for side in zip(*distinct, strict=True))
+        ratios, edges = [one.ratio for one in cured], [one.edge_ratio for one in cured]
+        steps, share = [one.step_ratio for one in cured], max(one.share for one in cured)
+        told += [
+            (f"{name}: distinct pictures, off -> on", f"{off:.2f} -> {on:.2f}", ""),
+            (f"{name}: on : off, mean (least)", f"{np.mean(ratios):.2f} ({min(ratios):.2f})", many),
+            (f"{name}: the same by edges", f"{np.mean(edges):.2f} ({min(edges):.2f})", ""),
+            (f"{name}: keyframes touched", f"{share:.3f}", "at most 0.15"),
+            (f"{name}: largest step, on : off", f"{np.mean(steps):.2f} ({max(steps):.2f})", "at most 1.2"),
+        ]
+    return told
+
+
+def rows(quick: bool) -> list[tuple[str, str, str]]:
+    """The table of ``make bench``: one seed and some hundred keyframes, or all of it (half an hour)."""
+    return table(dreamt(keyframes=400, seeds=1) if quick else dreamt())
 
 
 def plot(rows: Mapping[str, Sequence[Cured]], path: Path) -> None:
@@ -449,7 +423,7 @@ def plot(rows: Mapping[str, Sequence[Cured]], path: Path) -> None:
         pen.text((45 + 650 * value / right, 266), str(value), fill="#8a929c")
     pen.text(
         (50, 282),
-        "keyframes; distinct pictures among the newest 100 (Vendi score), mean of 5 seeds",
+        f"keyframes; distinct pictures among the newest 100 (Vendi score); {len(rows[names[0]])} seeds",
         fill="#c8ced6",
     )
     for at, (name, points) in enumerate(means.items()):
@@ -461,9 +435,12 @@ def plot(rows: Mapping[str, Sequence[Cured]], path: Path) -> None:
 
 
 def main() -> None:
+    """Everything, and the plot."""
     torch.set_num_threads(1)
-    rows = table()
-    plot(rows, ROOT / "docs" / "memory.png")
+    found = dreamt()
+    for what, measured, wished in table(found):
+        print(f"{what:<64}{measured:>18}   {wished}")
+    plot(found, ROOT / "docs" / "memory.png")
 
 
 if __name__ == "__main__":
