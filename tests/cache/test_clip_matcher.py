@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from backend.cache.clip_matcher import _CONTRASTS, ClipMatcher
 from backend.cache.clip_weights import CONFIG, FILE, ClipChoice
 from backend.errors import MatcherUnfit, PictureRejected
-from tests.cache.painted import of_pixels, painted, shifted, themes
+from tests.cache.painted import of_pixels, opened, painted, shifted, themes
 from tests.cache.tiny_clip import DIMENSION, PLAN, tiny_clip
 
 CPU = ClipChoice(device="cpu", batch=2)
@@ -67,6 +67,17 @@ def test_a_picture_is_nearer_to_itself_shifted_than_to_another(
 ) -> None:
     one, same, other = matcher.embed([pictures[0], shifted(pictures[0]), pictures[1]])
     assert one @ same > one @ other
+
+
+def test_a_picture_is_prepared_as_open_clip_itself_would(matcher: ClipMatcher) -> None:
+    import open_clip
+    from open_clip.transform import PreprocessCfg, image_transform_v2
+
+    std = open_clip.OPENAI_DATASET_STD
+    plan = PreprocessCfg(size=32, mean=(0.5, 0.5, 0.5), std=std, resize_mode="squash")
+    picture = of_pixels(np.random.default_rng(0).integers(0, 256, (60, 50, 3)))
+    wished = image_transform_v2(plan, is_train=False)(opened(picture)).permute(1, 2, 0).numpy()
+    np.testing.assert_allclose(matcher._pixels(picture), wished, atol=1e-4)
 
 
 def test_the_whole_of_a_wide_picture_is_looked_at(matcher: ClipMatcher) -> None:
