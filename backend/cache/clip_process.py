@@ -13,6 +13,7 @@ import shutil
 import socket
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -43,7 +44,7 @@ class _Clip(Child):
 
 
 class ClipProcess:
-    """A `ClipMatcher` elsewhere. One thread at a time may use it."""
+    """A `ClipMatcher` elsewhere; safe to use from several threads."""
 
     def __init__(self, choice: ClipChoice) -> None:
         """Start and load it; takes seconds, or as long as a download takes.
@@ -53,6 +54,7 @@ class ClipProcess:
         """
         if not choice.may_download:
             weights_of(choice)  # told at once, without a process
+        self._one_at_a_time = threading.Lock()
         folder = Path(tempfile.mkdtemp(prefix="dreamloop-clip-"))  # nobody else may look into it
         command = [sys.executable, "-P", "-m", "backend.cache.clip_program", str(folder / "s"), told(choice)]
         self._child = _Clip("the process of CLIP", command, time.monotonic(), environment=_environment())
@@ -123,8 +125,9 @@ class ClipProcess:
 
     def _asked(self, header: dict[str, Any], parts: Sequence[bytes] = ()) -> Vectors:
         try:
-            self._line.send(header, parts)
-            answer, numbers = self._line.receive()
+            with self._one_at_a_time:
+                self._line.send(header, parts)
+                answer, numbers = self._line.receive()
         except (OSError, ValueError, KeyError):
             self.close()
             raise
