@@ -58,13 +58,6 @@ class Admission:
                 return Refused(Refusal.UNFIT, detail=f"an embedding of {new.identity}, not of {whose}")
             return self._admit(memory_id, new, size)
 
-    def let_go(self, gone: Sequence[Standing]) -> None:
-        """Lets go in memory and on disk of what is no longer in the database."""
-        for standing in gone:
-            self._keeper.index.remove(standing.key)
-            for path in standing.files:
-                self._files.remove(path)
-
     def _admit(self, memory_id: str, new: NewMemory, size: PictureSize) -> Added | Refused:
         store, room = self._keeper.store, self._keeper.room
         if store.key_of(memory_id) is not None:
@@ -125,8 +118,10 @@ class Admission:
             # A commit that failed by a fault of the disk may come back with the next start: its files stay.
             if error.full or not committing:
                 self._undo(memory)
+            if error.full:
+                store.shrink_log()
             raise
-        self.let_go(gone)
+        self._keeper.let_go(gone)
         if new.embedding is not None:
             self._keeper.index.add(key, new.embedding)
             if not self._keeper.ready.is_set():

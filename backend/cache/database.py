@@ -135,6 +135,11 @@ class Database:
                     self._writer.execute("ROLLBACK")
                 raise
 
+    def shrink_log(self) -> None:
+        """Merges the log into the file, as far as the disk lets us: space to go on with on a full one."""
+        with self.writing, contextlib.suppress(sqlite3.Error):
+            self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
     def check(self) -> str | None:
         """Reads the whole file, by a connection of its own. Returns what is wrong with it, or None.
 

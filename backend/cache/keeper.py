@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -23,10 +23,11 @@ from backend.cache.picture_files import LATENTS, PICTURES, MemoryFiles, is_ours,
 from backend.cache.policy import MemoryLimits, Policy
 from backend.cache.quarantine import set_aside
 from backend.cache.row_codec import vector_from
-from backend.cache.store import NOBODY, MemoryStore, Sizes
+from backend.cache.store import NOBODY, MemoryStore, Sizes, Standing
 from backend.cache.told import memory_told
 from backend.cache.vector_index import VectorIndex
 from backend.errors import PictureRejected, StorageError
+from backend.utils.file_ops import sweep_temporaries
 
 log = logging.getLogger(__name__)
 
@@ -176,6 +177,8 @@ class Keeper:
         self._load()
         self._settle_early()
         self._shrink()
+        sweep_temporaries(self._folder)
+        self._files.keep_reserve()
         if not self._stop.is_set() and not self._wake.is_set():
             self.problem = None
             self.ready.set()
@@ -216,6 +219,37 @@ class Keeper:
             self.store.rebuilding(False)
         if pictures:
             log.info("the memory has %d rows again, made from its pictures", self.store.totals()[0])
+
+    def forget(self, gone: Sequence[Standing]) -> None:
+        """Takes rows away, then their files; on a full disk, too.
+
+        Raises:
+            StorageError: The disk said no.
+        """
+        with self.writing:
+            try:
+                self._delete(gone)
+            except StorageError as error:
+                if not error.full:
+                    raise
+                self._files.release_reserve()
+                self.store.shrink_log()
+                self._delete(gone)
+                self.store.shrink_log()
+            self.let_go(gone)
+            self._files.keep_reserve()
+
+    def let_go(self, gone: Sequence[Standing]) -> None:
+        """Lets go in memory and on disk of what is no longer in the database."""
+        for standing in gone:
+            self.index.remove(standing.key)
+            for path in standing.files:
+                self._files.remove(path)
+
+    def _delete(self, gone: Sequence[Standing]) -> None:
+        with self.store.transaction():
+            for standing in gone:
+                self.store.delete(standing.key)
 
     def adopt(self, pictures: Mapping[str, str | None]) -> None:
         """Makes rows for pictures, with their latents, from what they tell; broken ones are set aside."""
@@ -278,10 +312,4 @@ class Keeper:
                 gone = self.room.too_many()
                 if not gone:
                     return
-                with self.store.transaction():
-                    for standing in gone:
-                        self.store.delete(standing.key)
-                for standing in gone:
-                    self.index.remove(standing.key)
-                    for path in standing.files:
-                        self._files.remove(path)
+                self.forget(gone)

@@ -31,6 +31,7 @@ from backend.cache.picture_files import (
 from backend.cache.policy import MemoryLimits, Policy
 from backend.cache.row_codec import is_unit
 from backend.cache.seeds import SeedsReport, import_seeds
+from backend.cache.store import Standing
 from backend.cache.told import utc_now
 from backend.cache.transfer import ImportReport, export_memory, import_memory
 from backend.errors import AlreadyRunning, LatentRejected, MemoryInUse, PictureRejected
@@ -255,10 +256,25 @@ class CacheManager:
             standing = None if key is None else self._keeper.store.standing(key)
             if standing is None:
                 return False
-            with self._keeper.store.transaction():
-                self._keeper.store.delete(standing.key)
-            self._door.let_go([standing])
+            self._keeper.forget([standing])
             return True
+
+    def make_room(self, size: int) -> tuple[str, ...]:
+        """Forgets what is worth least until so many bytes are free that were not, as on a full disk.
+
+        Returns:
+            The ids of what went; pinned memories never do.
+
+        Raises:
+            StorageError: The disk said no.
+        """
+        gone: list[Standing] = []
+        with self._writing():
+            while size > 0 and (page := self._keeper.store.least_worth(1)):
+                self._keeper.forget(page)
+                gone += page
+                size -= page[0].bytes
+        return tuple(standing.id for standing in gone)
 
     def iterate(self, offset: int = 0, limit: int = 100, order: Order = Order.NEWEST) -> list[Memory]:
         """A page of memories."""
@@ -374,10 +390,8 @@ class CacheManager:
             key = self._keeper.store.key_of(memory.id)
             standing = None if key is None else self._keeper.store.standing(key)
             if standing is not None:
-                with self._keeper.store.transaction():
-                    self._keeper.store.delete(standing.key)
                 self._files.set_aside(memory.picture)
-                self._door.let_go([standing])
+                self._keeper.forget([standing])
 
     def _embed(self, ids: Sequence[str], embed: Embed) -> int:
         """Embeds some; one by one where one of them spoils the rest."""

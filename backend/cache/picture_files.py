@@ -32,6 +32,7 @@ MAX_FILE_BYTES = 64 * 2**20
 """Of one picture or latent; what is larger was not made by any engine we know."""
 MAX_PIXELS = 2**26
 
+_RESERVE, _RESERVE_BYTES = ".reserve", 512 * 1024
 _SUFFIXES = {"PNG": ".png", "JPEG": ".jpg", "MPO": ".jpg", "WEBP": ".webp"}
 _PICTURE = re.compile(r"pictures/(?P<shard>[0-9a-f]{2})/(?P<id>(?P=shard)[0-9a-f]{62})\.(png|jpg|webp)")
 _LATENT = re.compile(
@@ -176,6 +177,17 @@ class MemoryFiles:
             return path.stat().st_size if path.is_file() else None
         except OSError:
             return None
+
+    def keep_reserve(self) -> None:
+        """Holds a little space: on a full disk not even forgetting works without, since SQLite logs it."""
+        if self.size(_RESERVE) is None:
+            with contextlib.suppress(StorageError):
+                write_atomic(self.folder / _RESERVE, bytes(_RESERVE_BYTES))
+
+    def release_reserve(self) -> None:
+        """Gives it up, to forget something that takes more."""
+        with contextlib.suppress(OSError):
+            (self.folder / _RESERVE).unlink()
 
     def remove(self, relative: str) -> None:
         """Removes a file; one that cannot be removed is left for ``check``, and what is not ours is left."""
