@@ -93,6 +93,7 @@ class Database:
         self.writing = writing
         self._durable = durable
         self._reading = threading.Lock()
+        self._checking: sqlite3.Connection | None = None
         self._open = False
         fresh = not self.path.exists()
         if not fresh and not self.path.is_file():
@@ -148,10 +149,19 @@ class Database:
         """
         try:
             with self._errors(), contextlib.closing(self._connect()) as connection:
+                self._checking = connection
                 told = [str(row[0]) for row in connection.execute("PRAGMA quick_check(3)")]
         except DatabaseDamaged as damage:
             return str(damage)
+        finally:
+            self._checking = None
         return None if told == ["ok"] else "; ".join(told)[:300]
+
+    def interrupt(self) -> None:
+        """Lets a :meth:`check` that is under way fail, that nobody waits for it."""
+        if (connection := self._checking) is not None:
+            with contextlib.suppress(sqlite3.ProgrammingError):  # it is done, just now
+                connection.interrupt()
 
     def _one(self, sql: str, *values: object) -> Any:
         rows = self._all(sql, *values)

@@ -32,6 +32,7 @@ from backend.utils.file_ops import sweep_temporaries
 log = logging.getLogger(__name__)
 
 _PAGE = 1000
+_MOST_EARLY = 10_000
 _RETRY_S = 30.0
 
 
@@ -96,15 +97,17 @@ class Keeper:
         """Ends the thread, soon, and closes the store and the index."""
         self._stop.set()
         self._wake.set()
+        self.store.interrupt()
         if self._thread.is_alive():
             self._thread.join()
         with self.writing, self.asking:
             self.store.close()
             self.index.close()
 
-    def use(self, identity: Identity) -> None:
+    def use(self, identity: Identity, policy: Policy | None = None) -> None:
         """Compares by another matcher's vectors from now on."""
         with self.writing:
+            self.policy = policy or self.policy
             if identity == self.identity:
                 return
             self.identity = identity
@@ -119,9 +122,10 @@ class Keeper:
 
     def damaged(self, damage: DatabaseDamaged) -> None:
         """The database turned out to be damaged: it will be made anew."""
-        self.ready.clear()
-        self._damage = str(damage)
-        self._wake.set()
+        with self.writing:
+            self.ready.clear()
+            self._damage = str(damage)
+            self._wake.set()
 
     def start_anew(self, damage: str) -> None:
         """Sets the database aside for an empty one, whose rows are made from the files in the background.
@@ -140,7 +144,8 @@ class Keeper:
 
     def added_early(self, key: int) -> None:
         """A row that was added before all others were there to compare it with."""
-        self._early.append(key)
+        if len(self._early) < _MOST_EARLY:  # more only where nothing can be loaded at all
+            self._early.append(key)
 
     def _run(self) -> None:
         while not self._stop.is_set():
@@ -167,7 +172,7 @@ class Keeper:
         self._wake.set()
 
     def _bring_up(self) -> None:
-        if self._damage is None and not self._checked:
+        if self._damage is None and not self._checked and not self._stop.is_set():
             self._damage = self.store.check()
             self._checked = True
         if self._damage is not None:
@@ -179,9 +184,10 @@ class Keeper:
         self._shrink()
         sweep_temporaries(self._folder)
         self._files.keep_reserve()
-        if not self._stop.is_set() and not self._wake.is_set():
-            self.problem = None
-            self.ready.set()
+        with self.writing:  # which whoever takes it back holds
+            if not self._interrupted():
+                self.problem = None
+                self.ready.set()
 
     def _interrupted(self) -> bool:
         return self._stop.is_set() or self._wake.is_set()
