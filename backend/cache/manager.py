@@ -161,9 +161,14 @@ class CacheManager:
         """Waits until all is loaded; False if that takes longer."""
         return self._keeper.ready.wait(timeout_s)
 
-    def use(self, identity: Identity) -> None:
-        """Compares by another matcher's embeddings from now on, once those that there are are loaded."""
-        self._keeper.use(identity)
+    def use(self, identity: Identity, policy: Policy | None = None) -> None:
+        """Compares by another matcher's embeddings from now on, once those that there are are loaded.
+
+        Args:
+            identity: Of the matcher.
+            policy: Who may enter by its measure; None keeps the one that there is.
+        """
+        self._keeper.use(identity, policy)
 
     def add(self, new: NewMemory) -> Added | Refused:
         """Remembers a picture, if it is worth it. On return that is on the disk.

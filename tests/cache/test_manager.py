@@ -298,9 +298,12 @@ def test_another_matcher_can_take_over_while_the_memory_is_open(tmp_path: Path) 
         two = added(memory, new(2, axis(1, 4), identity=other))
         assert memory.nearest(axis(1, 4), 5) == [(two, 1.0)]
         assert memory.needs_embedding(5) == [one]
-        memory.use(TINY)
+        memory.use(TINY, Policy(admit_below=0.5))
         assert memory.wait_ready(GUARD_S)
         assert memory.nearest(axis(1), 5) == [(one, 1.0)]
+        outcome = memory.add(new(3, between(1, 3, 0.6)))
+        assert isinstance(outcome, Refused)
+        assert outcome.reason is Refusal.TOO_SIMILAR
 
 
 def test_rebuild_embeds_what_needs_it_and_sets_aside_what_no_decoder_takes(tmp_path: Path) -> None:
