@@ -9,7 +9,7 @@ MAX_KEYFRAMES = 64
 MAX_STRENGTH = 0.95
 """The dream itself moves on between two weights, so a weight of 1 would jump over what it moved."""
 
-PACE = 1.5
+PACE = 5.0
 """How fast an arc may turn the dream, in units of what it moves by itself: a turn, not a cut."""
 
 

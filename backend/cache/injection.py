@@ -20,7 +20,7 @@ DELAY = 2
 
 _VERSION = 1
 _REMEMBERED = 256
-_WANTED = (0.4, 0.6)
+_WANTED = (0.4, 0.8)
 """Place in the band that is wanted, from its alike end (0) to its unlike end (1), at urgency 0 and at 1."""
 _WHY = {
     CollapseKind.STILL: "the dream stands still",
@@ -86,13 +86,13 @@ class InjectionSettings:
     enter: float = 0.35
     cooldown_s: float = 40.0
     share: float = 0.15
-    low: float = 0.1
+    low: float = 0.05
     high: float = 0.9
     rest_s: float = 600.0
     weakest: float = 0.6
     strongest: float = 0.9
-    shortest: int = 6
-    longest: int = 8
+    shortest: int = 4
+    longest: int = 5
 
 
 class InjectionPolicy:
