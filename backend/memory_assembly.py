@@ -17,6 +17,7 @@ from backend.cache.aesthetic_matcher import AestheticMatcher, MatcherSettings, m
 from backend.cache.clip_weights import ClipChoice
 from backend.cache.injection import InjectionPolicy, InjectionSettings
 from backend.cache.manager import CacheManager
+from backend.cache.matching import Matcher
 from backend.cache.policy import MemoryLimits, Policy
 from backend.cache.vector_index import open_index
 from backend.config import MemorySettings, Settings
@@ -77,12 +78,18 @@ def _opened(settings: Settings, stack: ExitStack) -> DreamMemory:
         folder,
         identity=now.identity,
         limits=MemoryLimits(wishes.max_entries, wishes.max_size),
-        policy=Policy(admit_below=now.thresholds.duplicate, min_score=wishes.min_score),
+        policy=_policy(wishes, now),
         index=partial(open_index, exact_limit=wishes.exact_limit),
     )
     stack.callback(cache.close)
     matcher.start()
+    stack.callback(matcher.close)
     return DreamMemory(folder, cache, matcher)
+
+
+def _policy(wishes: MemorySettings, matcher: Matcher) -> Policy:
+    """What counts as a duplicate is for whoever judges to say."""
+    return Policy(admit_below=matcher.thresholds.duplicate, min_score=wishes.min_score)
 
 
 def recall_of(
@@ -109,6 +116,7 @@ def scorer_of(
         inject=inject,
         encode=encode,
         save=partial(_save, memory.folder / _STATE),
+        adopt=lambda identity: memory.cache.use(identity, _policy(wishes, memory.matcher.current)),
         chore=Chores(memory.cache, lambda: memory.matcher.current, bring).turn,
         clock=time.monotonic,
     )
@@ -173,7 +181,8 @@ def commands_for(
     memory = _opened(settings, stack)
     memory.matcher.wait(load_s)
     if memory.cache.identity != memory.matcher.current.identity:
-        memory.cache.use(memory.matcher.current.identity)
+        current = memory.matcher.current
+        memory.cache.use(current.identity, _policy(settings.memory, current))
     memory.cache.wait_ready(load_s)
     size = settings.dream.size
     return commands_of(memory, lambda: (0, 0) if size is None else (size.width, size.height)).obey

@@ -125,6 +125,11 @@ class ComfyUIClient:
         return self._tracker.reposts
 
     @property
+    def emptied_pictures(self) -> int:
+        """How many empty files were left in the server's temp folder, for pictures that had to be fetched."""
+        return self._settler.emptied
+
+    @property
     def connection(self) -> Connection:
         """How we stand with the server."""
         return self._switchboard.connection

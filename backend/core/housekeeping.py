@@ -74,10 +74,9 @@ class Housekeeping:
         self._spent: deque[FileRef] = deque(maxlen=_SPENT)
         self._turns = itertools.count(1)  # never gives one number to two threads
 
-    @property
-    def left_files_a_day(self) -> float:
-        """How many empty files pile up in the server's output folder, at this run's rate."""
-        return self.left_files / max(self._clock() - self._since, 60.0) * _DAY_S
+    def a_day(self, files: int) -> float:
+        """How many files that would be a day, at this run's rate."""
+        return files / max(self._clock() - self._since, 60.0) * _DAY_S
 
     @property
     def deletes(self) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from backend.core.family_detection import family_named, family_of
+from backend.core.family_detection import FAMILY_NAMES, family_named, family_of
 from backend.core.model_family import ModelFamily, base_name
 from backend.errors import ModelMissing
 from backend.utils.nearest import nearest
@@ -71,7 +71,7 @@ def choose_models(wish: ModelWish, server: ModelServer) -> Models:
 
     Raises:
         ModelMissing: A file is not there, or a diffusion model lacks its text encoders or its VAE.
-        ValueError: There is no family of the wished name.
+        ValueError: There is no family of the wished name, or a diffusion model does not tell its own.
     """
     return _Choice(wish, server).models()
 
@@ -138,7 +138,13 @@ class _Choice:
         return Models(family, checkpoint=name, text_encoders=encoders, vae=vae)
 
     def _in_parts(self, name: str) -> Models:
-        family = self._family or family_of(name, metadata=self._server.metadata("diffusion_models", name))
+        told = self._server.metadata("diffusion_models", name)
+        family = self._family or family_of(name, default=None, metadata=told)
+        if family is None:
+            raise ValueError(
+                f"{name} does not tell of which family it is: set comfyui.family to one of "
+                f"{', '.join(FAMILY_NAMES)}"
+            )
         encoders, vae = self._wished_parts()
         encoders = encoders or self._encoders(family)
         vae = vae or self._find_vae(family)

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 
 from backend.core.jobs import Graph
-from backend.utils.png_text import with_text
+from backend.utils.png_text import text_of, with_text
 from backend.utils.status_schema import utc_text
 
 GRAPH_KEY = "prompt"
@@ -63,6 +63,15 @@ def stamped(picture: bytes, graph: Graph, facts: Provenance) -> bytes:
     """
     told = {"schema_version": SCHEMA_VERSION, **asdict(facts), "time": utc_text(facts.time)}
     return with_text(picture, {GRAPH_KEY: _json(graph), FACTS_KEY: _json(told)})
+
+
+def scored(picture: bytes, score: float) -> bytes:
+    """The same picture, which now tells how it was judged, too; untouched where it tells nothing of itself."""
+    try:
+        told = json.loads(text_of(picture)[FACTS_KEY])
+        return with_text(picture, {FACTS_KEY: _json({**told, "score": round(score, 4)})})
+    except (KeyError, TypeError, ValueError, RecursionError):
+        return picture
 
 
 def _json(value: object) -> str:

@@ -81,6 +81,7 @@ class Report:
     def _engine(self) -> EngineStatus:
         facts = self.engine.facts
         connection = self.engine.client.connection
+        left = self.engine.house.left_files + self.engine.client.emptied_pictures
         return EngineStatus(
             kind=self.engine.kind.value,
             url=facts.url if facts else self.engine.client.url,
@@ -90,8 +91,8 @@ class Report:
             socket=connection.socket,
             checkpoint=facts.checkpoint if facts else "",
             family=facts.family.name if facts else "",
-            left_files=self.engine.house.left_files,
-            left_files_a_day=round(self.engine.house.left_files_a_day, 1),
+            left_files=left,
+            left_files_a_day=round(self.engine.house.a_day(left), 1),
             last_error=self.controller.last_error,
         )
 

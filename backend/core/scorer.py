@@ -22,6 +22,7 @@ from backend.cache.matching import Identity, Judgement, Vectors
 from backend.cache.memory_row import Added, Memory, NewMemory, Origin, Refused
 from backend.core.folding import Arc
 from backend.core.generator import Keyframe
+from backend.core.provenance import scored
 from backend.errors import DreamloopError
 from backend.interpolation.latent_encoder import read_latents, write_latents
 from backend.utils.status_schema import utc_text
@@ -68,8 +69,6 @@ class Recollection(Protocol):
     @property
     def identity(self) -> Identity: ...
 
-    def use(self, identity: Identity) -> None: ...
-
 
 @dataclass(frozen=True)
 class InjectionEvent:
@@ -104,6 +103,8 @@ class Scorer:
         inject: Called with what is to be folded into the next keyframes.
         encode: Picture to latent, by the engine; for seed pictures, which have none. May take its time.
         save: Called with the state that is to survive a restart.
+        adopt: Called when another matcher has come, CLIP once it was loaded: by its embeddings the memory
+            compares from then on.
         chore: A piece of other work on the memory, done while no keyframe waits; False if there is none.
         clock: Monotonic seconds.
         wall: Now, with a zone.
@@ -118,6 +119,7 @@ class Scorer:
         inject: Callable[[Arc], None],
         encode: Callable[[bytes], Tensor],
         save: Callable[[Mapping[str, object]], None],
+        adopt: Callable[[Identity], None],
         chore: Callable[[], bool] = lambda: False,
         clock: Callable[[], float],
         wall: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -135,6 +137,7 @@ class Scorer:
         self._inject = inject
         self._encode = encode
         self._save = save
+        self._adopt = adopt
         self._chore = chore
         self._clock = clock
         self._wall = wall
@@ -183,8 +186,7 @@ class Scorer:
         keyframe = offer.keyframe
         judgement = self._judge.judge(keyframe.picture, keyframe.prompt.positive)
         if judgement.identity != self._memory.identity:
-            # Another matcher has come, CLIP once it was loaded: what it does not know is embedded again.
-            self._memory.use(judgement.identity)
+            self._adopt(judgement.identity)
         self.newest = judgement
         self.judged += 1
         older = self._nearest_older(judgement.embedding)
@@ -204,7 +206,7 @@ class Scorer:
         keyframe = offer.keyframe
         added = self._memory.add(
             NewMemory(
-                picture=keyframe.picture,
+                picture=scored(keyframe.picture, judgement.score),
                 latent=None if offer.latent is None else write_latents(offer.latent),
                 embedding=judgement.embedding,
                 identity=judgement.identity,

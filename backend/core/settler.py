@@ -37,6 +37,8 @@ class Settler:
         self._lock = lock
         self._post = post
         self._clock = clock
+        self.emptied = 0
+        """Pictures that were fetched and left as empty files, since the server deletes none."""
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="comfyui-settler", daemon=True)
 
@@ -120,6 +122,7 @@ class Settler:
         for _, file in action.files[: len(pictures)]:
             # The server keeps them until it ends, at a deaf socket gigabytes an hour: leave an empty file.
             self._server.upload(b"", file, overwrite=True)
+            self.emptied += 1
 
     def _post_again(self, action: PostAgain) -> None:
         attempt = action.attempt

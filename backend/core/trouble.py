@@ -35,7 +35,7 @@ _CODES: tuple[tuple[type[Exception], ReasonCode, str], ...] = (
         ReasonCode.MODEL_MISSING,
         "put the model into ComfyUI's models folder, or change comfyui.checkpoint",
     ),
-    (GraphRejected, ReasonCode.GRAPH_REJECTED, "the engine lacks something that the settings ask for"),
+    (GraphRejected, ReasonCode.GRAPH_REJECTED, "change what it names in config.yaml, or update ComfyUI"),
     (JobFailed, ReasonCode.ENGINE_ERROR, "trying again with another seed"),
     (
         PictureRejected,

@@ -144,7 +144,7 @@ class EngineStatus(_Part):
     left_files: int = Field(
         default=0,
         ge=0,
-        description="empty files left in ComfyUI's output folder in this run, which deletes none",
+        description="empty files left in ComfyUI's output and temp folders: it deletes none",
     )
     left_files_a_day: float = Field(
         default=0.0, ge=0, description="how many of them a day, at this run's rate"

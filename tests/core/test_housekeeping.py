@@ -68,7 +68,7 @@ def test_a_spent_latent_is_emptied_where_the_folder_cannot_be_reached() -> None:
     assert [(data, ref.type) for data, ref in server.uploads] == [(b"", "output")] * 3
     assert not house.deletes
     assert house.left_files == 3
-    assert house.left_files_a_day == pytest.approx(72.0)
+    assert house.a_day(house.left_files) == pytest.approx(72.0)
 
 
 def test_a_folder_that_holds_our_very_file_is_ours_to_delete_from(tmp_path: Path) -> None:

@@ -214,3 +214,11 @@ def test_the_painter_of_the_embedded_engine_cannot_be_loaded_in_parts() -> None:
 def test_a_server_without_any_model_is_said_to_have_none() -> None:
     with pytest.raises(ModelMissing, match="none at all"):
         choose({})
+
+
+def test_a_diffusion_model_that_tells_nothing_of_itself_needs_its_family_named() -> None:
+    with pytest.raises(ValueError, match=r"mystery.safetensors .*comfyui.family .*Flux dev"):
+        choose(
+            {"diffusion_models": ("mystery.safetensors",)},
+            ModelWish(diffusion_model="mystery.safetensors"),
+        )

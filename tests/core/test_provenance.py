@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from backend.core.provenance import Provenance, stamped
+from backend.core.provenance import Provenance, scored, stamped
 
 GRAPH = {"1": {"class_type": "CLIPTextEncode", "inputs": {"text": "ein Wald 日本 \ud800", "clip": ["2", 1]}}}
 FACTS = Provenance(
@@ -102,3 +102,16 @@ def test_it_costs_little_beside_looking_at_the_picture() -> None:
 
     share = best_of(lambda: stamped(picture, GRAPH, FACTS)) / best_of(decode)
     assert share < 0.5
+
+
+def test_a_score_that_comes_later_is_told_too() -> None:
+    first = stamped(png(), GRAPH, FACTS)
+    told = json.loads(texts(scored(first, 0.73219))["dreamloop"])
+    assert told["score"] == 0.7322
+    assert told["seed"] == FACTS.seed
+    assert json.loads(texts(scored(first, 0.5))["prompt"]) == GRAPH
+
+
+def test_what_tells_nothing_of_itself_stays_as_it_is() -> None:
+    for data in (png(), b"", b"\xff\xd8\xff\xe0 jpeg", png()[:50]):
+        assert scored(data, 0.5) == data

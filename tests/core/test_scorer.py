@@ -115,6 +115,7 @@ class Desk:
             inject=self.arcs.append,
             encode=self._encode,
             save=self.saved.append,
+            adopt=self.album.use,
             chore=self._chore,
             clock=lambda: 100.0,
             wall=lambda: NOW,
