@@ -66,7 +66,7 @@ def stamped(picture: bytes, graph: Graph, facts: Provenance) -> bytes:
 
 
 def scored(picture: bytes, score: float) -> bytes:
-    """The same picture, which now tells how it was judged, too; untouched where it tells nothing of itself."""
+    """The same picture, which tells how it was judged, too; as it is where it tells nothing of itself."""
     try:
         told = json.loads(text_of(picture)[FACTS_KEY])
         return with_text(picture, {FACTS_KEY: _json({**told, "score": round(score, 4)})})

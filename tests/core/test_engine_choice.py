@@ -27,4 +27,6 @@ def test_a_comfyui_that_is_to_be_started_is_waited_for_at_its_address() -> None:
     choice = choose_engine(None, lambda url: pytest.fail("nobody is asked"), launches=True)
     assert (choice.kind, choice.url) == (EngineKind.COMFYUI, DEFAULT_URL)
     assert "started" in choice.note
-    assert choose_engine("http://127.0.0.1:9000", lambda url: (), launches=True).url == "http://127.0.0.1:9000"
+    assert (
+        choose_engine("http://127.0.0.1:9000", lambda url: (), launches=True).url == "http://127.0.0.1:9000"
+    )
