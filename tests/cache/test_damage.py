@@ -100,7 +100,8 @@ def test_damage_where_nobody_has_looked_yet_is_found_at_opening(tmp_path: Path) 
         ids = {added(memory, new(number)) for number in range(8)}
     connection = sqlite3.connect(tmp_path / DATABASE)
     page, size = connection.execute(
-        "SELECT rootpage, page_size FROM sqlite_master, pragma_page_size WHERE name = 'sqlite_autoindex_memories_1'"
+        "SELECT rootpage, page_size FROM sqlite_master, pragma_page_size "
+        "WHERE name = 'sqlite_autoindex_memories_1'"
     ).fetchone()
     connection.close()
     with (tmp_path / DATABASE).open("r+b") as file:
