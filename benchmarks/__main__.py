@@ -6,7 +6,7 @@ import argparse
 import logging
 from collections.abc import Callable
 
-from benchmarks import busy, matching, memory_cure, memory_query, paint, walk, writing
+from benchmarks import busy, matching, memory_add, memory_cure, memory_query, paint, walk, writing
 
 Row = tuple[str, str, str]
 
@@ -94,9 +94,21 @@ def _matching(quick: bool) -> list[Row]:
     ]
 
 
+def _memory_add(quick: bool) -> list[Row]:
+    entries = 5_000 if quick else memory_add.MANY
+    few, many = memory_add.compare(many=entries, adds=30 if quick else 100, full=False)
+    return [
+        (f"adding to a memory of {few.entries}, ms", f"{few.add:.1f}", ""),
+        (f"adding to a memory of {many.entries:,}, ms", f"{many.add:.1f}", ""),
+        (f"adding, {many.entries:,} : {few.entries} entries", f"{many.add / few.add:.2f}", "at most 1.5"),
+        (f"until open() of {many.entries:,} returns, ms", f"{many.open:.0f}", ""),
+    ]
+
+
 _PARTS: dict[str, Callable[[bool], list[Row]]] = {
     "busy": _busy,
     "matching": _matching,
+    "memory_add": _memory_add,
     "memory_cure": memory_cure.rows,
     "memory_query": memory_query.table,
     "paint": _paint,

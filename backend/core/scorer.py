@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import threading
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,7 +23,7 @@ from backend.cache.memory_row import Added, Memory, NewMemory, Origin, Refused
 from backend.core.folding import Arc
 from backend.core.generator import Keyframe
 from backend.core.provenance import scored
-from backend.errors import DreamloopError
+from backend.errors import DreamloopError, StorageError
 from backend.interpolation.latent_encoder import read_latents, write_latents
 from backend.utils.status_schema import utc_text
 
@@ -144,6 +144,7 @@ class Scorer:
         self._detectors: dict[str, CollapseDetector] = {}
         self._stored: Mapping[str, Any] = {}
         self._recent: deque[str] = deque(maxlen=_RECENT)
+        self._ids: OrderedDict[int, str] = OrderedDict()
         self._offers: deque[_Offer] = deque()
         self._something = threading.Condition()
         self._stopping = False
@@ -204,26 +205,37 @@ class Scorer:
 
     def _remember(self, offer: _Offer, judgement: Judgement) -> None:
         keyframe = offer.keyframe
-        added = self._memory.add(
-            NewMemory(
-                picture=scored(keyframe.picture, judgement.score),
-                latent=None if offer.latent is None else write_latents(offer.latent),
-                embedding=judgement.embedding,
-                identity=judgement.identity,
-                score=judgement.score,
-                theme=keyframe.prompt.theme,
-                prompt=keyframe.prompt.positive,
-                negative=keyframe.prompt.negative,
-                seed=keyframe.seed,
-                parents=() if keyframe.parent is None else (str(keyframe.parent),),
-                denoise=keyframe.denoise,
-                shows_prompt=judgement.shows_prompt,
-                origin=Origin.DREAMT if keyframe.folded is None else Origin.INJECTED,
-            )
+        new = NewMemory(
+            picture=scored(keyframe.picture, judgement.score),
+            latent=None if offer.latent is None else write_latents(offer.latent),
+            embedding=judgement.embedding,
+            identity=judgement.identity,
+            score=judgement.score,
+            theme=keyframe.prompt.theme,
+            prompt=keyframe.prompt.positive,
+            negative=keyframe.prompt.negative,
+            seed=keyframe.seed,
+            parents=self._parents(keyframe),
+            denoise=keyframe.denoise,
+            shows_prompt=judgement.shows_prompt,
+            origin=Origin.DREAMT if keyframe.folded is None else Origin.INJECTED,
         )
+        try:
+            added = self._memory.add(new)
+        except StorageError as error:
+            log.warning("keyframe %d is not remembered: %s", keyframe.number, error)
+            return
         if isinstance(added, Added):
             self.remembered += 1
             self._recent.append(added.id)
+            self._ids[keyframe.number] = added.id
+            while len(self._ids) > _RECENT:
+                self._ids.popitem(last=False)
+
+    def _parents(self, keyframe: Keyframe) -> tuple[str, ...]:
+        """Ids of the memories that it was dreamt from, as far as they are remembered."""
+        known = None if keyframe.parent is None else self._ids.get(keyframe.parent)
+        return tuple(one for one in (known, keyframe.folded) if one is not None)
 
     def _consider(self, keyframe: Keyframe, judgement: Judgement) -> None:
         if self._policy is None:

@@ -160,10 +160,18 @@ def test_a_keyframe_is_judged_and_remembered_with_all_that_is_known_of_it() -> N
     desk.dream(7)
     ((row, new),) = desk.album.rows.values()
     assert (new.theme, new.prompt, new.negative) == ("sea", "a quiet sea", "noise")
-    assert (new.seed, new.denoise, new.parents, new.score) == (7, 0.4, ("6",), 0.5)
+    assert (new.seed, new.denoise, new.parents, new.score) == (7, 0.4, (), 0.5)
     assert new.latent == write_latents(torch.full((1, 4, 2, 2), 7.0))
     assert row.origin is Origin.DREAMT
     assert (desk.scorer.judged, desk.scorer.remembered) == (1, 1)
+
+
+def test_what_a_keyframe_was_dreamt_from_is_told_by_the_memory_of_it() -> None:
+    desk = Desk(policy=None)
+    desk.dream(1)
+    desk.dream(2)
+    (first, _), (_, second) = desk.album.rows.values()
+    assert second.parents == (first.id,)
 
 
 def test_a_blend_is_judged_but_never_remembered() -> None:
@@ -290,3 +298,20 @@ def test_a_memory_that_cannot_be_read_is_left_where_it_is(monkeypatch: pytest.Mo
         desk.dream(number)
     assert desk.arcs == []
     assert desk.scorer.injections == 0
+
+
+def test_a_disk_that_is_full_costs_the_memory_of_a_keyframe_and_nothing_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from pathlib import Path
+
+    desk = Desk()
+    desk.seed()
+
+    def full(_: object) -> Added:
+        raise StorageError(Path("x"), OSError(28, "No space left on device"))
+
+    monkeypatch.setattr(desk.album, "add", full)
+    while not desk.arcs:
+        desk.dream(desk.scorer.judged + 1)
+    assert desk.scorer.remembered == 0
