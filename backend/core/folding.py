@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from typing import TYPE_CHECKING
 
+from backend.cache.arc import gentle
 from backend.errors import LatentRejected
 from backend.interpolation.latent_size import resized
 from backend.interpolation.spherical_lerp import slerp
@@ -33,8 +35,13 @@ class Arc:
         """Whether all of its keyframes have had their share."""
         return not self._weights
 
-    def lean(self, start: Tensor) -> Tensor:
+    def lean(self, start: Tensor, usual: float = 0.0) -> Tensor:
         """The latent that the next keyframe starts from: ``start`` turned on the sphere toward the memory.
+
+        Args:
+            start: The latent of the keyframe before, ``[1, C, h, w]``.
+            usual: Radians that the dream turns from keyframe to keyframe by itself; 0 where unknown. The lean
+                is held back to a few times that, so that it never shows as a jump.
 
         Raises:
             LatentRejected: The memory is of another model, whose latents have nothing to do with these.
@@ -45,4 +52,12 @@ class Arc:
             self._weights.clear()
             raise LatentRejected("the memory's latent is of another model")
         toward = resized(self._latent, start)
-        return slerp(start, toward, torch.tensor([self._weights.popleft()]))[0]
+        weight = gentle(self._weights.popleft(), angle_between(start, toward), usual)
+        return slerp(start, toward, torch.tensor([weight]))[0]
+
+
+def angle_between(one: Tensor, other: Tensor) -> float:
+    """Radians between two latents of one shape, as directions; 0 where one of them has none."""
+    a, b = one.flatten().double(), other.flatten().double()
+    length = float(a.norm() * b.norm())
+    return math.acos(min(1.0, max(-1.0, float(a @ b) / length))) if length > 0.0 else 0.0

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import logging
 import random
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from statistics import median
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
 from backend.core.engine import EngineFacts, finished, latent_file
 from backend.core.engine_care import EngineCare
-from backend.core.folding import Arc
+from backend.core.folding import Arc, angle_between
 from backend.core.jobs import FileRef, Job
 from backend.core.ladder import scaled_size
 from backend.core.provenance import Provenance, stamped
@@ -32,6 +33,8 @@ log = logging.getLogger(__name__)
 _SEED_BITS = 53
 # The two ends of the newest gap, and one to spare.
 _LATENTS_KEPT = 3
+# Untouched keyframes from which the usual turn is told.
+_TURNS_KEPT = 24
 
 
 @dataclass(frozen=True)
@@ -161,6 +164,7 @@ class DreamGenerator:
         self._submitted = 0
         self._latents: OrderedDict[int, Tensor] = OrderedDict()
         self._arc: Arc | None = None
+        self._turns: deque[float] = deque(maxlen=_TURNS_KEPT)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -220,7 +224,7 @@ class DreamGenerator:
             self._arc = None
             return None
         try:
-            return self._arc.lean(self.latent(previous))
+            return self._arc.lean(self.latent(previous), median(self._turns) if self._turns else 0.0)
         except LatentRejected as error:
             log.warning("memory %s is not folded in: %s", self._arc.memory_id[:12], error)
             return None
@@ -268,9 +272,16 @@ class DreamGenerator:
         if known is None:
             known = read_latents(self._engine.fetch_latent(keyframe.latent))
             self._latents[keyframe.number] = known
+            self._note_turn(keyframe, known)
             while len(self._latents) > _LATENTS_KEPT:
                 self._latents.popitem(last=False)
         return known
+
+    def _note_turn(self, keyframe: Keyframe, latent: Tensor) -> None:
+        """How far the dream turns by itself, for the pace at which memories may turn it."""
+        parent = None if keyframe.parent is None else self._latents.get(keyframe.parent)
+        if parent is not None and keyframe.folded is None and parent.shape == latent.shape:
+            self._turns.append(angle_between(parent, latent))
 
     def retire(self, keyframe: Keyframe) -> None:
         """The keyframe's latent is not needed on the server any more."""

@@ -34,12 +34,12 @@ log = logging.getLogger(__name__)
 
 _WAITING = 4
 _EVENTS = 20
-_CANDIDATES = 64
 _NEIGHBOURS = 48
 _SAVE_EVERY = 20
 _RECENT = 24
-# The band in which candidates are looked for; the policy has its own, narrower one.
-_LOW, _HIGH = 0.0, 0.98
+# Candidates are looked for in bands: of a large memory the nearest alone would be too like the present.
+_BANDS = ((0.0, 0.3), (0.3, 0.5), (0.5, 0.7), (0.7, 0.95))
+_OF_EACH_BAND = 16
 _LONGEST_WAIT_S = 1.0
 
 
@@ -105,6 +105,7 @@ class Scorer:
         save: Called with the state that is to survive a restart.
         adopt: Called when another matcher has come, CLIP once it was loaded: by its embeddings the memory
             compares from then on.
+        look_from: Level of collapse below which no policy acts, so that nothing need be looked for.
         chore: A piece of other work on the memory, done while no keyframe waits; False if there is none.
         clock: Monotonic seconds.
         wall: Now, with a zone.
@@ -120,6 +121,7 @@ class Scorer:
         encode: Callable[[bytes], Tensor],
         save: Callable[[Mapping[str, object]], None],
         adopt: Callable[[Identity], None],
+        look_from: float = 0.3,
         chore: Callable[[], bool] = lambda: False,
         clock: Callable[[], float],
         wall: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -138,6 +140,7 @@ class Scorer:
         self._encode = encode
         self._save = save
         self._adopt = adopt
+        self._look_from = look_from
         self._chore = chore
         self._clock = clock
         self._wall = wall
@@ -240,11 +243,17 @@ class Scorer:
     def _consider(self, keyframe: Keyframe, judgement: Judgement) -> None:
         if self._policy is None:
             return
-        near = self._memory.band(judgement.embedding, _LOW, _HIGH, _CANDIDATES)
-        candidates = [one for one in (self._candidate(*found) for found in near) if one is not None]
-        chosen = self._policy.decide(self._clock(), self.state, candidates)
+        chosen = self._policy.decide(self._clock(), self.state, self._candidates(judgement.embedding))
         if chosen is not None:
             self._fold_in(keyframe, chosen)
+
+    def _candidates(self, embedding: Vectors) -> list[Candidate]:
+        if self.state.level < self._look_from:
+            return []
+        found = [
+            one for low, high in _BANDS for one in self._memory.band(embedding, low, high, _OF_EACH_BAND)
+        ]
+        return [one for one in (self._candidate(*near) for near in found) if one is not None]
 
     def _candidate(self, memory_id: str, similarity: float) -> Candidate | None:
         memory = self._memory.get(memory_id)

@@ -116,6 +116,7 @@ class Desk:
             encode=self._encode,
             save=self.saved.append,
             adopt=self.album.use,
+            look_from=0.0,
             chore=self._chore,
             clock=lambda: 100.0,
             wall=lambda: NOW,
@@ -138,6 +139,14 @@ class Desk:
         added = self.album.add(NewMemory(data, None, vector(data), PLAIN, 0.5, origin=Origin.SEED))
         assert isinstance(added, Added)
         return added.id
+
+
+def dream_until_folded(desk: Desk) -> None:
+    for _ in range(200):
+        desk.dream(desk.scorer.judged + 1)
+        if desk.arcs:
+            return
+    raise AssertionError("nothing is folded in")
 
 
 def keyframe(number: int, folded: str | None = None) -> Keyframe:
@@ -185,8 +194,7 @@ def test_what_is_folded_in_is_told_with_its_reason_and_noted_as_shown() -> None:
     desk = Desk()
     seed = desk.seed()
     desk.policy.offered.clear()  # type: ignore[union-attr]
-    while not desk.arcs:
-        desk.dream(desk.scorer.judged + 1)
+    dream_until_folded(desk)
     (event,) = desk.scorer.events
     assert (event.memory_id, event.reason) == (seed, "it repeats itself")
     assert (event.strength, event.keyframes, event.keyframe) == (0.6, 5, desk.scorer.judged)
@@ -199,8 +207,7 @@ def test_what_is_folded_in_is_told_with_its_reason_and_noted_as_shown() -> None:
 def test_the_latent_of_a_seed_picture_is_made_when_it_is_needed() -> None:
     desk = Desk()
     desk.seed(b"my own picture")
-    while not desk.arcs:
-        desk.dream(desk.scorer.judged + 1)
+    dream_until_folded(desk)
     assert desk.encoded == [b"my own picture"]
 
 
@@ -312,6 +319,5 @@ def test_a_disk_that_is_full_costs_the_memory_of_a_keyframe_and_nothing_else(
         raise StorageError(Path("x"), OSError(28, "No space left on device"))
 
     monkeypatch.setattr(desk.album, "add", full)
-    while not desk.arcs:
-        desk.dream(desk.scorer.judged + 1)
+    dream_until_folded(desk)
     assert desk.scorer.remembered == 0
