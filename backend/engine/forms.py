@@ -25,6 +25,8 @@ FORMS: Mapping[str, Callable[[Scene], Layer]] = {
 
 _TERRITORY = 1.5
 """How strongly places prefer a form, against the forms' weights."""
+_THIN = 0.15
+"""Weight from which on a form is quite there: a crisp one would else change the whole balance at once."""
 _BORDER = 3.5
 """How crisp the borders between territories are."""
 
@@ -53,7 +55,23 @@ def _shares(scene: Scene, weights: Mapping[str, float]) -> dict[str, Tensor]:
     """``[H, W]`` each, summing to 1."""
     claims = {name: _claim(scene, name, weight) for name, weight in weights.items()}
     total = torch.stack(list(claims.values())).sum(0)
-    return {name: claim / total for name, claim in claims.items()}
+    shares = {name: claim.div_(total) for name, claim in claims.items()}
+    dense = {name: _density(weight) for name, weight in weights.items()}
+    if all(one == 1.0 for one in dense.values()):
+        return shares
+    # A form that has hardly come is thin: through it shows what is there, by its weight.
+    seen = sum(weights[name] * dense[name] for name in weights)
+    bare = torch.stack([share * (1.0 - dense[name]) for name, share in shares.items()]).sum(0)
+    return {
+        name: share.mul_(dense[name]).add_(bare, alpha=weights[name] * dense[name] / seen)
+        for name, share in shares.items()
+    }
+
+
+def _density(weight: float) -> float:
+    """0 for a form that is about to come, 1 for one that has; softly between."""
+    grown = min(weight / _THIN, 1.0)
+    return grown * grown * (3.0 - 2.0 * grown)
 
 
 def _claim(scene: Scene, name: str, weight: float) -> Tensor:

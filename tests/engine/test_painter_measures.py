@@ -239,3 +239,24 @@ def test_a_thousand_keyframes_later_the_dream_is_alive(
             assert measures.lab(picture)[0].std() > 0.05
             assert measures.step(before, picture) > 0.02
             before = picture
+
+
+@pytest.mark.parametrize(
+    ("first", "last"),
+    [
+        ("aurora borealis, veils of emerald light", "stained glass window"),
+        ("ink in water", "embers in the dark"),
+        ("frost crystals", "moss after rain, ferns"),
+    ],
+)
+def test_no_step_of_a_walk_jumps_where_another_form_comes(
+    painter: DreamPainter, first: str, last: str
+) -> None:
+    small = np.zeros((1, 4, 14, 24), np.float32)
+    ends = [
+        sampled(painter, (words, ""), 50 * place, latent=small) for place, words in enumerate((first, last))
+    ]
+    shares = np.linspace(0.0, 1.0, 101)
+    pictures = [measures.lab(shown(painter, measures.walked(*ends, float(share)))) for share in shares]
+    steps = [float(np.sqrt(((b - a) ** 2).mean())) for a, b in itertools.pairwise(pictures)]
+    assert max(steps) < 3.0 * float(np.median(steps))
