@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("dreamloop")
 
 _STATE = "policies.json"
+_SEEDS_TOLD = 10
 _STATE_BYTES = 64_000_000
 
 
@@ -139,7 +140,14 @@ def _bring_seeds(cache: CacheManager, folder: Path, generator: DreamGenerator, e
     if size == (0, 0):
         return False
     told = cache.import_pictures(folder, size, embed)
-    log.info("pictures of your own from %s: %s", folder, told)
+    log.info(
+        "%d pictures of your own from %s are new in the memory, %d are not",
+        len(told.added),
+        folder,
+        told.refused,
+    )
+    for name, why in told.reasons[:_SEEDS_TOLD]:
+        log.info("  %s: %s", name, why)
     return True
 
 

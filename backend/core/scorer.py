@@ -25,6 +25,7 @@ from backend.core.generator import Keyframe
 from backend.core.provenance import scored
 from backend.errors import DreamloopError, StorageError
 from backend.interpolation.latent_encoder import read_latents, write_latents
+from backend.utils.logs import EVENT
 from backend.utils.status_schema import utc_text
 
 if TYPE_CHECKING:
@@ -292,7 +293,7 @@ class Scorer:
                 chosen.reason,
             )
         )
-        log.info("%s", chosen.reason)
+        log.info("from keyframe %d: %s", keyframe.number, chosen.reason, extra=EVENT)
         self._inject(arc)
 
     def _latent_of(self, memory_id: str) -> Tensor:

@@ -15,6 +15,9 @@ from typing import TextIO
 REPEAT_S = 60.0
 """Lines that say the same, apart from numbers and ids, come at most this often."""
 _MAX_KEYS = 500
+_EVENT_KEY = "dreamloop_event"
+EVENT = {_EVENT_KEY: True}
+"""For lines that tell of something rare, each of which counts."""
 _VARIABLE = re.compile(r"[0-9a-f]{8}(?:-?[0-9a-f]{4})*|\d+(?:\.\d+)?", re.IGNORECASE)
 _CLEAR_LINE = "\r\x1b[K"
 
@@ -49,7 +52,8 @@ class RepeatFilter(logging.Filter):
     """Lets the same message through once a minute and then says how many it held back.
 
     The same means: same logger, level, exception type and text, apart from numbers and ids. Debug lines
-    all pass: who asks for them wants them.
+    all pass: who asks for them wants them. So do events, each of which is to be told
+    (``log.info(..., extra=EVENT)``).
     """
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -60,7 +64,7 @@ class RepeatFilter(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether the line is written; adds the number of its like that were not."""
-        if record.levelno <= logging.DEBUG:
+        if record.levelno <= logging.DEBUG or getattr(record, _EVENT_KEY, False):
             return True
         text = record.getMessage()
         kind = record.exc_info[0] if record.exc_info else None

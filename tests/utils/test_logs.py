@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from backend.utils.logs import RepeatFilter, set_up_logging
+from backend.utils.logs import EVENT, RepeatFilter, set_up_logging
 
 
 class Clock:
@@ -114,3 +114,11 @@ def test_what_it_remembers_is_bounded() -> None:
     for n in range(2000):
         repeats.filter(record("message " + "ghijklmnop"[n % 10] * (n // 10 + 1)))
     assert len(repeats._seen) <= 500
+
+
+def test_of_rare_events_each_is_told(stream: io.StringIO) -> None:
+    for number in range(3):
+        logging.getLogger("x").info("memory %d is folded in", number, extra=EVENT)
+        logging.getLogger("x").info("keyframe %d is late", number)
+    assert stream.getvalue().count("folded in") == 3
+    assert stream.getvalue().count("is late") == 1
