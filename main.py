@@ -81,8 +81,7 @@ def compose(settings: Settings, frames: int | None) -> Iterator[Dreamloop]:
     from backend.assembly import open_engine
     from backend.core.memory_report import MemoryReport
     from backend.core.report import first_body
-    from backend.interpolation.latent_encoder import LatentEncoder
-    from backend.memory_assembly import commands_of, open_memory, scorer_of
+    from backend.memory_assembly import open_memory
     from backend.utils.control import SOCKET_NAME, ControlServer
     from backend.utils.status_writer import StatusWriter
 
@@ -102,11 +101,7 @@ def compose(settings: Settings, frames: int | None) -> Iterator[Dreamloop]:
         report.memory = MemoryReport(memory, problem)
         ask_memory: Handler = partial(_no_memory, problem)
         if memory is not None:
-            scorer = scorer_of(memory, settings, report.generator, LatentEncoder(engine).encode)
-            controller.on_keyframe, report.memory.scorer = scorer.offer, scorer
-            scorer.start()
-            stack.callback(scorer.stop)
-            ask_memory = commands_of(memory, lambda: report.generator.full_size).obey
+            ask_memory = _remember(memory, settings, engine, controller, report, stack)
         writer.snapshot = report.body
         playback.on_shown, playback.on_limit = writer.publish, finished.set
         stack.callback(writer.publish)
@@ -128,6 +123,25 @@ def compose(settings: Settings, frames: int | None) -> Iterator[Dreamloop]:
             start()
             stack.callback(stop)
         yield Dreamloop(finished, writer)
+
+
+def _remember(
+    memory: DreamMemory,
+    settings: Settings,
+    engine: Engine,
+    controller: DreamController,
+    report: Report,
+    stack: ExitStack,
+) -> Handler:
+    """Have each keyframe judged and remembered; gives who answers questions about the memory."""
+    from backend.interpolation.latent_encoder import LatentEncoder
+    from backend.memory_assembly import commands_of, scorer_of
+
+    scorer = scorer_of(memory, settings, report.generator, LatentEncoder(engine).encode)
+    controller.on_keyframe, report.memory.scorer = scorer.offer, scorer
+    scorer.start()
+    stack.callback(scorer.stop)
+    return commands_of(memory, lambda: report.generator.full_size).obey
 
 
 def _begin_to_stop(controller: DreamController, finished: threading.Event) -> None:

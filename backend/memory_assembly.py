@@ -21,11 +21,11 @@ from backend.cache.matching import Matcher
 from backend.cache.policy import MemoryLimits, Policy
 from backend.cache.vector_index import open_index
 from backend.config import MemorySettings, Settings
-from backend.core.memory_chores import Chores, Embed
+from backend.core.memory_chores import Chores
 from backend.core.memory_commands import MemoryCommands
 from backend.core.remembering import MemoryAlbum, Remembering
 from backend.core.scorer import Scorer
-from backend.errors import AlreadyRunning, StorageError
+from backend.errors import AlreadyRunning, MatcherUnfit, StorageError
 from backend.utils.file_ops import read_at_most, write_json_atomic
 
 if TYPE_CHECKING:
@@ -56,6 +56,18 @@ class DreamMemory:
     def problem(self) -> str | None:
         """What is wrong with it, as a sentence."""
         return self.cache.problem or self.matcher.problem
+
+    def embed(self, pictures: Sequence[bytes]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Vectors and scores for the memory; one matcher is asked by one thread at a time.
+
+        Raises:
+            PictureRejected: A picture cannot be decoded.
+            MatcherUnfit: The matcher was just replaced; the memory learns of it with the next keyframe.
+        """
+        vectors, scores, identity = self.matcher.appraise(pictures)
+        if identity != self.cache.identity:
+            raise MatcherUnfit(f"{identity} judges now, but the memory compares by {self.cache.identity}")
+        return vectors, scores
 
 
 def open_memory(settings: Settings, stack: ExitStack) -> tuple[DreamMemory | None, str | None]:
@@ -108,7 +120,7 @@ def scorer_of(
     wishes = settings.memory
     folds_in = wishes.injection == "when_needed" and generator.mode.continues
     policy = InjectionPolicy(InjectionSettings(cooldown_s=wishes.cooldown_seconds)) if folds_in else None
-    bring = None if wishes.seeds is None else partial(_bring_seeds, memory.cache, wishes.seeds, generator)
+    bring = None if wishes.seeds is None else partial(_bring_seeds, memory, wishes.seeds, generator)
     inject: Callable[[Arc], None] = generator.fold_in
     scorer = Scorer(
         memory.matcher,
@@ -118,7 +130,7 @@ def scorer_of(
         encode=encode,
         save=partial(_save, memory.folder / _STATE),
         adopt=lambda identity: memory.cache.use(identity, _policy(wishes, memory.matcher.current)),
-        chore=Chores(memory.cache, lambda: memory.matcher.current, bring).turn,
+        chore=Chores(memory.cache, memory.embed, bring).turn,
         clock=time.monotonic,
     )
     scorer.restore(_stored(memory.folder / _STATE))
@@ -135,11 +147,11 @@ def _matcher_settings(settings: MemorySettings) -> MatcherSettings:
     return MatcherSettings(settings.matcher or "auto", clip)
 
 
-def _bring_seeds(cache: CacheManager, folder: Path, generator: DreamGenerator, embed: Embed) -> bool:
+def _bring_seeds(memory: DreamMemory, folder: Path, generator: DreamGenerator) -> bool:
     size = generator.full_size
     if size == (0, 0):
         return False
-    told = cache.import_pictures(folder, size, embed)
+    told = memory.cache.import_pictures(folder, size, memory.embed)
     log.info(
         "%d pictures of your own from %s are new in the memory, %d are not",
         len(told.added),
@@ -168,13 +180,7 @@ def _stored(path: Path) -> Mapping[str, Any]:
 
 def commands_of(memory: DreamMemory, size: Callable[[], tuple[int, int]]) -> MemoryCommands:
     """What may be asked of this memory."""
-
-    def embed(pictures: Sequence[bytes]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        matcher = memory.matcher.current
-        vectors = matcher.embed(pictures)
-        return vectors, matcher.scores(vectors, pictures)
-
-    return MemoryCommands(memory.cache, embed, size)
+    return MemoryCommands(memory.cache, memory.embed, size)
 
 
 def commands_for(

@@ -134,14 +134,14 @@ class AestheticMatcher:
         with self._one_at_a_time:
             return self._fairly(lambda matcher: self._judged(matcher, picture, prompt))
 
-    def embed(self, pictures: Sequence[bytes]) -> tuple[Vectors, Identity]:
-        """``[N, D]``, and whose they are: for memories that another strategy embedded.
+    def appraise(self, pictures: Sequence[bytes]) -> tuple[Vectors, Vectors, Identity]:
+        """Vectors ``[N, D]``, scores ``[N]`` and whose they are: for many pictures, without words.
 
         Raises:
             PictureRejected: One of them cannot be decoded.
         """
         with self._one_at_a_time:
-            return self._fairly(lambda matcher: (_embedded(matcher, pictures), matcher.identity))
+            return self._fairly(lambda matcher: _appraised(matcher, pictures))
 
     def _fetch(self) -> None:
         try:
@@ -211,6 +211,12 @@ def _embedded(matcher: Matcher, pictures: Sequence[bytes]) -> Vectors:
     if not np.all(np.abs(lengths - 1.0) <= _UNIT_WITHIN):
         raise ValueError(f"embeddings of length {lengths.min():.3g} to {lengths.max():.3g} instead of 1")
     return embeddings
+
+
+def _appraised(matcher: Matcher, pictures: Sequence[bytes]) -> tuple[Vectors, Vectors, Identity]:
+    embeddings = _embedded(matcher, pictures)
+    scores = np.nan_to_num(np.asarray(matcher.scores(embeddings, pictures), np.float32), posinf=0.0)
+    return embeddings, np.clip(scores, 0.0, 1.0), matcher.identity
 
 
 def _clamped(score: float) -> float:

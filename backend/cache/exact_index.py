@@ -149,20 +149,6 @@ class ExactIndex:
             return self._over_all(lambda block, out: block.similarities(query, out))[rows]
         return np.concatenate([block.vectors[part] @ query for block, part in self._picked(rows)])
 
-    def _possible(self, query: Vectors, low: float, high: float, k: int) -> Keys:
-        """Ascending rows among which the ``k`` best within the band are."""
-        upper = self._over_all(lambda block, out: block.bounds(query, 1.0, out))
-        promising = np.where(upper <= high - self._slack, upper, -np.inf)
-        first = np.flatnonzero(promising >= max(-2.0, _highest(promising, max(_FIRST_LOOK, 2 * k))))
-        looked_at = self._similarities(query, first)
-        looked_at = looked_at[looked_at >= low + self._slack]
-        floor = _highest(looked_at, k) if len(looked_at) >= k else low
-        rows = np.flatnonzero(upper >= floor - self._slack)
-        if high < 1.0:
-            lower = self._over_all(lambda block, out: block.bounds(query, -1.0, out))
-            rows = rows[lower[rows] <= high + self._slack]
-        return rows
-
     def _finalists(self, query: Vectors, low: float, high: float, k: int) -> Keys:
         """Ascending rows, few more than ``k``, among which the ``k`` best within the band are.
 

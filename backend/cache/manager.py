@@ -152,11 +152,6 @@ class CacheManager:
         """Of pictures, latents, vectors and rows."""
         return self._keeper.store.totals()[1]
 
-    @property
-    def capacity(self) -> MemoryLimits:
-        """How much there may be."""
-        return self._keeper.limits
-
     def wait_ready(self, timeout_s: float) -> bool:
         """Waits until all is loaded; False if that takes longer."""
         return self._keeper.ready.wait(timeout_s)

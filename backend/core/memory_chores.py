@@ -3,28 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
-from backend.cache.matching import Matcher
+from backend.cache.manager import Embed
 from backend.errors import DreamloopError
 
 log = logging.getLogger(__name__)
 
-Embed = Callable[[Sequence[bytes]], tuple[NDArray[np.float32], NDArray[np.float32]]]
-
 # So few at a time that a keyframe never waits long behind them.
 _AT_ONCE = 4
-
-
-class SeedsTold(Protocol):
-    """What came of bringing pictures in."""
-
-    @property
-    def added(self) -> int: ...
 
 
 class Workshop(Protocol):
@@ -43,15 +31,13 @@ class Chores:
 
     Args:
         memory: To be worked on.
-        matcher: Gives the matcher that judges now.
+        embed: Judges pictures for it.
         bring_seeds: Brings the user's own pictures in, once the size of the dream is known; False until then.
     """
 
-    def __init__(
-        self, memory: Workshop, matcher: Callable[[], Matcher], bring_seeds: Callable[[Embed], bool] | None
-    ) -> None:
+    def __init__(self, memory: Workshop, embed: Embed, bring_seeds: Callable[[], bool] | None) -> None:
         self._memory = memory
-        self._matcher = matcher
+        self._embed = embed
         self._bring_seeds = bring_seeds
         self._stuck = False
 
@@ -60,7 +46,7 @@ class Chores:
         if not self._memory.ready:
             return False
         try:
-            if self._bring_seeds is not None and self._bring_seeds(self._embed):
+            if self._bring_seeds is not None and self._bring_seeds():
                 self._bring_seeds = None
                 return True
             return self._embed_some()
@@ -76,8 +62,3 @@ class Chores:
         # One that cannot be embedded now would be tried for ever.
         self._stuck = self._memory.rebuild(self._embed, limit=_AT_ONCE) == 0
         return not self._stuck
-
-    def _embed(self, pictures: Sequence[bytes]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        matcher = self._matcher()
-        vectors = matcher.embed(pictures)
-        return vectors, matcher.scores(vectors, pictures)

@@ -6,6 +6,7 @@ keyframe n acts at n + 2, since n + 1 is already being painted.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import threading
@@ -66,6 +67,8 @@ class Recollection(Protocol):
     def picture(self, memory_id: str) -> bytes: ...
 
     def shown(self, memory_id: str) -> bool: ...
+
+    def make_room(self, size: int) -> tuple[str, ...]: ...
 
     @property
     def identity(self) -> Identity: ...
@@ -228,6 +231,10 @@ class Scorer:
             added = self._memory.add(new)
         except StorageError as error:
             log.warning("keyframe %d is not remembered: %s", keyframe.number, error)
+            if error.full:
+                # The display needs the disk more: the least of the memory gives way to what comes next.
+                with contextlib.suppress(StorageError):
+                    self._memory.make_room(len(new.picture) + len(new.latent or b""))
             return
         if isinstance(added, Added):
             self.remembered += 1

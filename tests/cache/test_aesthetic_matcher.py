@@ -217,9 +217,10 @@ def test_a_score_out_of_range_is_clamped(score: float, clamped: float, picture: 
 
 
 def test_memories_are_embedded_with_the_identity_of_whoever_did_it(picture: bytes) -> None:
-    vectors, identity = _settled(BrightnessMatcher).embed([picture, picture])
+    vectors, scores, identity = _settled(BrightnessMatcher).appraise([picture, picture])
     assert identity == BrightnessMatcher.identity
     assert vectors.shape == (2, 3)
+    assert scores.shape == (2,)
 
 
 def test_what_a_strategy_holds_is_let_go_when_it_is_closed_and_when_it_fails(picture: bytes) -> None:

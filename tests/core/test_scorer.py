@@ -47,6 +47,7 @@ class Album:
 
     identity: Identity = PLAIN
     rows: dict[str, tuple[Memory, NewMemory]] = field(default_factory=dict)
+    room_made: int = 0
     came_back: list[str] = field(default_factory=list)
     used: list[Identity] = field(default_factory=list)
 
@@ -77,6 +78,10 @@ class Album:
     def shown(self, memory_id: str) -> bool:
         self.came_back.append(memory_id)
         return True
+
+    def make_room(self, size: int) -> tuple[str, ...]:
+        self.room_made += size
+        return ()
 
     def use(self, identity: Identity) -> None:
         self.used.append(identity)
@@ -321,3 +326,4 @@ def test_a_disk_that_is_full_costs_the_memory_of_a_keyframe_and_nothing_else(
     monkeypatch.setattr(desk.album, "add", full)
     dream_until_folded(desk)
     assert desk.scorer.remembered == 0
+    assert desk.album.room_made > 0
