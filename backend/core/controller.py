@@ -264,7 +264,7 @@ class DreamController:
         return self._playback.frames_shown > 1 and self.keyframes > 1
 
     def _has_room(self) -> bool:
-        coming_s = self._gaps.gap_s if self._pending is not None else 0.0
+        coming_s = self._gaps.coming_s(self._pending.folded) if self._pending is not None else 0.0
         room_s = self.buffer_target_s - self._buffer.promised_s - coming_s
         return room_s > 0.0 and self._buffer.size_bytes < self._buffer.max_bytes / 2
 
@@ -317,7 +317,7 @@ class DreamController:
             keyframe = self._generator.collect(pending)
             self._care.keyframe_worked()
             # The next one first: the engine works on it while the gap up to this one is prepared.
-            if not self._paused and self._has_room_after_gap():
+            if not self._paused and self._has_room_after_gap(keyframe):
                 self._continue_from(keyframe, now)
             self._gaps.open(self._previous, keyframe)
         except (EngineError, PictureRejected, LatentRejected) as error:
@@ -325,8 +325,8 @@ class DreamController:
             return
         self._accept(keyframe)
 
-    def _has_room_after_gap(self) -> bool:
-        return self._buffer.promised_s + self._gaps.gap_s < self.buffer_target_s
+    def _has_room_after_gap(self, keyframe: Keyframe) -> bool:
+        return self._buffer.promised_s + self._gaps.coming_s(keyframe.folded) < self.buffer_target_s
 
     def _continue_from(self, keyframe: Keyframe, now: float) -> None:
         try:

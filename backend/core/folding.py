@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from typing import TYPE_CHECKING
 
 from backend.cache.arc import gentle
 from backend.errors import LatentRejected
 from backend.interpolation.latent_size import resized
-from backend.interpolation.spherical_lerp import slerp
+from backend.interpolation.spherical_lerp import angle_between, slerp
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -54,10 +53,3 @@ class Arc:
         toward = resized(self._latent, start)
         weight = gentle(self._weights.popleft(), angle_between(start, toward), usual)
         return slerp(start, toward, torch.tensor([weight]))[0]
-
-
-def angle_between(one: Tensor, other: Tensor) -> float:
-    """Radians between two latents of one shape, as directions; 0 where one of them has none."""
-    a, b = one.flatten().double(), other.flatten().double()
-    length = float(a.norm() * b.norm())
-    return math.acos(min(1.0, max(-1.0, float(a @ b) / length))) if length > 0.0 else 0.0

@@ -6,6 +6,7 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from backend.core.engine_care import EngineCare
 from backend.core.frame_buffer import Frame, FrameBuffer, FrameKind
@@ -13,9 +14,13 @@ from backend.core.generator import DreamGenerator, Keyframe
 from backend.core.jobs import FailureKind
 from backend.core.pace import Pace
 from backend.errors import EngineError, EngineUnreachable, JobFailed, LatentRejected, PictureRejected
+from backend.interpolation.gap_length import LONGEST, stretch
 from backend.interpolation.hybrid_generator import HybridGenerator, Leg
 from backend.interpolation.latent_encoder import PicturesJob
 from backend.utils.picture_check import inspect_picture
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +44,15 @@ class _Part:
     retried: bool = False
 
 
+@dataclass(frozen=True, eq=False)
+class _Walk:
+    """Two latents, and how many times the usual gap it takes to get from one to the other."""
+
+    start: Tensor
+    end: Tensor
+    stretch: float
+
+
 @dataclass
 class _Intake:
     """The pictures of one leg that arrived, checked one a turn so that a keyframe never waits long."""
@@ -53,7 +67,7 @@ class GapFiller:
 
     Args:
         fps: Frames in a second of dream.
-        gap_s: Seconds from keyframe to keyframe.
+        gap_s: Seconds from keyframe to keyframe, where the walk between them turns no farther than usual.
         max_pixels: Larger pictures are refused.
         job_timeout_s: How long the engine may take for a job.
         wake: Called, from any thread, when a leg has ended.
@@ -82,7 +96,7 @@ class GapFiller:
         self._hybrid = hybrid
         self._buffer = buffer
         self._pace = pace
-        self._frame_s = 1.0 / fps
+        self._fps = fps
         self._steps = max(1, round(gap_s * fps))
         self._max_pixels = max_pixels
         self._job_timeout_s = job_timeout_s
@@ -110,11 +124,13 @@ class GapFiller:
         Raises:
             LatentRejected: If the keyframe's latent is no good; nothing of it is shown then.
         """
+        walk = self._walk(previous, keyframe)
         walks = self._generator.mode.walks
-        steps = self._steps if walks and previous is not None else 1
+        gap_s = self.gap_s if walk is None else self.gap_s * walk.stretch
+        steps = max(1, round(gap_s * self._fps)) if walks and previous is not None else 1
         # Without a walk the keyframe itself stands for the whole gap; the first of a walk only begins it.
-        frame_s = self._frame_s if walks and previous is None else self.gap_s / steps
-        legs = self._plan(previous, keyframe, steps)
+        frame_s = 1.0 / self._fps if walks and previous is None else gap_s / steps
+        legs = () if walk is None else self._hybrid.plan(walk.start, walk.end, steps, keyframe.prompt)
         places = self._buffer.reserve([frame_s] * steps)
         for leg in legs:
             self._parts.append(_Part(leg, places[leg.first : leg.first + len(leg)], keyframe, frame_s))
@@ -123,6 +139,14 @@ class GapFiller:
         self._put(places[-1], keyframe.picture, FrameKind.KEYFRAME, keyframe, frame_s)
         if not legs:
             self._pace.supplied(self._clock(), self._buffer.ready_s)
+
+    def coming_s(self, folded: str | None) -> float:
+        """Seconds that the gap up to a keyframe takes at the most, whatever its latent will be.
+
+        Args:
+            folded: The memory that was folded into it, if any: then it may take its time.
+        """
+        return self.gap_s * (LONGEST if folded is not None else 1.0)
 
     def collect(self) -> bool:
         """Take over the pictures of a leg that has ended; False if none has."""
@@ -162,24 +186,25 @@ class GapFiller:
         unsent.job.add_done_callback(self._wake)
         return True
 
-    def _plan(self, previous: Keyframe | None, keyframe: Keyframe, steps: int) -> tuple[Leg, ...]:
+    def _walk(self, previous: Keyframe | None, keyframe: Keyframe) -> _Walk | None:
         if keyframe.latent is None:  # a workflow that gives pictures only
-            return ()
+            return None
         try:
             # Also where nothing is walked: it shows that the latent is finite, and is our copy of it.
             end = self._generator.latent(keyframe)
-            if previous is None or steps < 2:
-                return ()
+            if previous is None or not self._generator.mode.walks:
+                return None
             start = self._generator.latent(previous)
         except EngineError as error:
             self.failed_jobs += 1
             log.warning("no walk to keyframe %d: %s", keyframe.number, error)
-            return ()
+            return None
         try:
-            return self._hybrid.plan(start, end, steps, keyframe.prompt)
+            angle = self._hybrid.angle(start, end)
         except LatentRejected as error:  # the shapes differ: a model change in mid-dream
             log.warning("no walk to keyframe %d: %s", keyframe.number, error)
-            return ()
+            return None
+        return _Walk(start, end, stretch(angle, self._generator.usual_turn))
 
     def _arrived(self, part: _Part) -> None:
         assert part.job is not None  # noqa: S101 - for the type checker: the caller has looked

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Protocol
 
 from backend.core.engine import EngineFacts, finished, latent_file
 from backend.core.engine_care import EngineCare
-from backend.core.folding import Arc, angle_between
+from backend.core.folding import Arc
 from backend.core.jobs import FileRef, Job
 from backend.core.ladder import scaled_size
 from backend.core.provenance import Provenance, stamped
 from backend.core.workflow_builder import DreamStep, ImageToImage, Request, TextToImage, Workflow
 from backend.errors import GraphRejected, GraphUnfit, LatentRejected, PictureRejected
 from backend.interpolation.latent_encoder import read_latents, write_latents
+from backend.interpolation.spherical_lerp import angle_between
 from backend.utils.picture_check import PictureFacts, inspect_picture
 from backend.utils.prompt_manager import Prompt
 
@@ -214,6 +215,11 @@ class DreamGenerator:
         """Let the next keyframes lean toward a memory; may be called by any thread."""
         self._arc = arc
 
+    @property
+    def usual_turn(self) -> float:
+        """Radians that the dream turns from keyframe to keyframe by itself, as a median; 0 while unknown."""
+        return median(self._turns) if self._turns else 0.0
+
     def known_latent(self, keyframe: Keyframe) -> Tensor | None:
         """The latent of a keyframe if it is at hand; nothing is fetched."""
         return self._latents.get(keyframe.number)
@@ -224,7 +230,7 @@ class DreamGenerator:
             self._arc = None
             return None
         try:
-            return self._arc.lean(self.latent(previous), median(self._turns) if self._turns else 0.0)
+            return self._arc.lean(self.latent(previous), self.usual_turn)
         except LatentRejected as error:
             log.warning("memory %s is not folded in: %s", self._arc.memory_id[:12], error)
             return None

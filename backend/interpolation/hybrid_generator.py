@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from backend.interpolation.latent_encoder import LatentEncoder, PicturesJob
 from backend.interpolation.latent_size import resized
-from backend.interpolation.spherical_lerp import slerp
+from backend.interpolation.spherical_lerp import angle_between, slerp
 from backend.utils.prompt_manager import Prompt
 
 if TYPE_CHECKING:
@@ -53,6 +53,10 @@ class HybridGenerator:
     def frames_per_job(self, latent: Tensor) -> int:
         """How many pictures of this latent's size travel as one job at the most."""
         return self._frames_per_job or max(1, _PIXELS_PER_JOB // _pixels(latent))
+
+    def angle(self, start: Tensor, end: Tensor) -> float:
+        """Radians that a walk between two latents turns; of what :meth:`plan` takes, with its errors."""
+        return angle_between(resized(start, end), end)
 
     def plan(self, start: Tensor, end: Tensor, steps: int, prompt: Prompt) -> tuple[Leg, ...]:
         """Lay out the ``steps - 1`` in-betweens that lead from ``start`` to ``end``; nothing is sent yet.

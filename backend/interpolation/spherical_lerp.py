@@ -9,6 +9,7 @@ torch is handed in by the caller's tensors and imported here only when a functio
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -68,6 +69,13 @@ def lerp(start: Tensor, end: Tensor, t: Tensor) -> Tensor:
     step = t.to(device=a.device, dtype=torch.float32).view(-1, *[1] * start.dim())
     walked = torch.where(step == 1.0, b, a + step * (b - a))
     return walked.to(start.dtype)
+
+
+def angle_between(one: Tensor, other: Tensor) -> float:
+    """Radians between two latents of one shape, as directions; 0 where one of them has none."""
+    a, b = one.flatten().double(), other.flatten().double()
+    length = float(a.norm() * b.norm())
+    return math.acos(min(1.0, max(-1.0, float(a @ b) / length))) if length > 0.0 else 0.0
 
 
 def _check(start: Tensor, end: Tensor, t: Tensor) -> None:

@@ -109,7 +109,10 @@ class MemoryEngine:
 
     def finish_next(self, pictures: list[bytes] | None = None) -> SentJob:
         """The job at the head of the queue ends well."""
-        sent = self.open_jobs[0]
+        return self.finish(self.open_jobs[0], pictures)
+
+    def finish(self, sent: SentJob, pictures: list[bytes] | None = None) -> SentJob:
+        """A job ends well, wherever in the queue it is."""
         number = self.sent.index(sent)
         made = pictures if pictures is not None else [picture(number * 1000 + i) for i in range(sent.count)]
         name = f"latent{number}"

@@ -1,0 +1,26 @@
+"""How long a walk takes: one that turns farther than usual gets the time to do so at the usual speed."""
+
+from __future__ import annotations
+
+import math
+
+USUAL_SPREAD = 1.25
+"""By so much a dream's own turns exceed their median; up to there a gap is as long as it is set."""
+
+LONGEST = 4.0
+"""Times the usual gap that a walk takes at the most, however far it turns."""
+
+
+def stretch(angle: float, usual: float) -> float:
+    """How many times the usual gap a walk should take, so that no turn is shown faster than the dream moves.
+
+    Args:
+        angle: Radians that the walk turns.
+        usual: Radians that the dream turns in a gap by itself, as a median; 0 where unknown.
+
+    Returns:
+        1, or more for a walk that turns farther than ``USUAL_SPREAD`` times ``usual``; at most ``LONGEST``.
+    """
+    if not (usual > 0.0 and math.isfinite(angle)):
+        return 1.0
+    return min(max(angle / (USUAL_SPREAD * usual), 1.0), LONGEST)
