@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from backend.config_sections import (
     PromptsSettings,
     Settings,
     StorageSettings,
+    is_live,
     keys,
     sections,
 )
@@ -43,16 +44,33 @@ __all__ = [
     "Settings",
     "Size",
     "StorageSettings",
+    "is_live",
     "json_schema",
     "keys",
     "load_settings",
+    "read_config",
     "sections",
+    "settings_from",
     "written",
 ]
 
 DEFAULT_PATH = Path(__file__).resolve().parent.parent / "config.yaml"
 ENVIRONMENT_PREFIX = "DREAMLOOP_"
 _MAX_FILE_BYTES = 1_000_000
+
+
+@dataclass(frozen=True)
+class Given:
+    """One value as somebody wrote it, and where: file with line and column, or environment variable."""
+
+    text: str = field(repr=False)  # it may be a secret
+    source: str
+    line: int | None
+    column: int | None = None
+
+    @property
+    def origin(self) -> str:
+        return self.source if self.line is None else f"{self.source}:{self.line}"
 
 
 @dataclass(frozen=True)
@@ -67,19 +85,14 @@ class Loaded:
     settings: Settings
     origins: Mapping[str, str]
     path: Path | None
+    given: Mapping[str, Given]
 
-
-@dataclass(frozen=True)
-class _Given:
-    """One value as somebody wrote it."""
-
-    text: str
-    source: str
-    line: int | None
-
-    @property
-    def origin(self) -> str:
-        return self.source if self.line is None else f"{self.source}:{self.line}"
+    def located(self, problem: Problem) -> Problem:
+        """A problem of a key that was found without the file at hand, with the place where the key stands."""
+        given = self.given.get(problem.key.split(",")[0])
+        if given is None:
+            return problem
+        return replace(problem, source=given.source, line=given.line, column=given.column)
 
 
 def load_settings(path: Path | None, environ: Mapping[str, str]) -> Loaded:
@@ -92,16 +105,48 @@ def load_settings(path: Path | None, environ: Mapping[str, str]) -> Loaded:
     Raises:
         ConfigError: With every problem there is.
     """
-    problems: list[Problem] = []
     if path is None:
         path = DEFAULT_PATH if DEFAULT_PATH.exists() else None
-    given = _from_file(path, problems) if path else {}
+    if path is None:
+        return settings_from(b"", None, environ)
+    try:
+        data = read_config(path)
+    except OSError as error:
+        problem = Problem(
+            _called(path), None, "file", error.strerror or str(error), "a file that can be read"
+        )
+        raise ConfigError([problem]) from error
+    return settings_from(data, path, environ)
+
+
+def read_config(path: Path) -> bytes:
+    """The bytes of a settings file, of one that is far too long only the first of them.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    return read_at_most(path, _MAX_FILE_BYTES)
+
+
+def settings_from(data: bytes, path: Path | None, environ: Mapping[str, str]) -> Loaded:
+    """As :func:`load_settings`, from what was read.
+
+    Args:
+        data: The file.
+        path: Where it stands: relative folders stand beside it. None for no file.
+        environ: Overrides.
+
+    Raises:
+        ConfigError: With every problem there is.
+    """
+    problems: list[Problem] = []
+    given = _from_file(data, path, problems) if path else {}
     given |= _from_environment(environ, problems)
     settings = _validated(given, path.absolute().parent if path else DEFAULT_PATH.parent, problems)
     if problems or settings is None:
         raise ConfigError(problems)
     origins = {key: given[key].origin if key in given else "default" for key in keys()}
-    return Loaded(settings, origins, path)
+    return Loaded(settings, origins, path, given)
 
 
 def written(settings: Settings) -> dict[str, str]:
@@ -132,19 +177,13 @@ def json_schema() -> dict[str, Any]:
     }
 
 
-def _from_file(path: Path, problems: list[Problem]) -> dict[str, _Given]:
+def _from_file(data: bytes, path: Path, problems: list[Problem]) -> dict[str, Given]:
     source = _called(path)
     try:
-        data = read_at_most(path, _MAX_FILE_BYTES)
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         problems.append(Problem(source, line, "encoding", f"byte 0x{data[error.start]:02x}", "text in UTF-8"))
-        return {}
-    except OSError as error:
-        problems.append(
-            Problem(source, None, "file", error.strerror or str(error), "a file that can be read")
-        )
         return {}
     tree, found = load(text, source)
     problems.extend(replace(one, value="***") if _may_be_secret(one.key) else one for one in found)
@@ -155,48 +194,48 @@ def _from_file(path: Path, problems: list[Problem]) -> dict[str, _Given]:
             Problem(source, tree.line, "file", shorten(tree.written), "sections like dream: with keys")
         )
         return {}
-    given: dict[str, _Given] = {}
+    given: dict[str, Given] = {}
     for name, section in tree.mapping.items():
         given |= _section_from_file(source, name, section, problems)
     return given
 
 
-def _section_from_file(
-    source: str, name: str, section: Located, problems: list[Problem]
-) -> dict[str, _Given]:
+def _section_from_file(source: str, name: str, section: Located, problems: list[Problem]) -> dict[str, Given]:
     if name not in sections():
         text = _shown_unknown(name, section.written)
-        problems.append(Problem(source, section.key_line, name, text, _unknown(name)))
+        problems.append(Problem(source, section.key_line, name, text, _unknown(name), section.key_column))
         return {}
     if section.mapping is None:
         if section.value is not None:  # a section whose keys are all commented out says nothing
             wish = f"keys of this section, indented below it: {', '.join(sections()[name].model_fields)}"
-            problems.append(Problem(source, section.line, name, shorten(section.written), wish))
+            problems.append(
+                Problem(source, section.line, name, shorten(section.written), wish, section.column)
+            )
         return {}
-    given: dict[str, _Given] = {}
+    given: dict[str, Given] = {}
     for key, node in section.mapping.items():
         dotted = f"{name}.{key}"
         field = keys().get(dotted)
         if field is None:
             text = _shown_unknown(dotted, node.written)
-            problems.append(Problem(source, node.key_line, dotted, text, _unknown(dotted)))
+            problems.append(Problem(source, node.key_line, dotted, text, _unknown(dotted), node.key_column))
         elif isinstance(node.value, dict | tuple) and is_list(field):
-            given[dotted] = _Given(as_text(node), source, node.line)
+            given[dotted] = Given(as_text(node), source, node.line, node.column)
         elif node.value is None or isinstance(node.value, dict | tuple):
             kind = node.written if node.value is None else "a list or mapping"
             wish = f"{wish_of(field)}; without the line it is {field.default}"
-            problems.append(Problem(source, node.line, dotted, kind, wish))
+            problems.append(Problem(source, node.line, dotted, kind, wish, node.column))
         else:
-            given[dotted] = _Given(node.written, source, node.line)
+            given[dotted] = Given(node.written, source, node.line, node.column)
     return given
 
 
-def _from_environment(environ: Mapping[str, str], problems: list[Problem]) -> dict[str, _Given]:
+def _from_environment(environ: Mapping[str, str], problems: list[Problem]) -> dict[str, Given]:
     variables = {_variable(dotted): dotted for dotted in keys()}
-    given: dict[str, _Given] = {}
+    given: dict[str, Given] = {}
     for name in sorted(name for name in environ if name.startswith(ENVIRONMENT_PREFIX)):
         if name in variables:
-            given[variables[name]] = _Given(environ[name], name, None)
+            given[variables[name]] = Given(environ[name], name, None)
             continue
         near = difflib.get_close_matches(name, variables, 1, cutoff=0.85)
         if near or "__" in name:  # other variables of ours may serve other ends
@@ -211,7 +250,7 @@ def _variable(dotted: str) -> str:
     return ENVIRONMENT_PREFIX + dotted.replace(".", "__").upper()
 
 
-def _validated(given: Mapping[str, _Given], folder: Path, problems: list[Problem]) -> Settings | None:
+def _validated(given: Mapping[str, Given], folder: Path, problems: list[Problem]) -> Settings | None:
     texts: dict[str, dict[str, str]] = {name: {} for name in sections()}
     for dotted, value in given.items():
         section, key = dotted.split(".")
@@ -224,7 +263,7 @@ def _validated(given: Mapping[str, _Given], folder: Path, problems: list[Problem
             value, field = given[dotted], keys()[dotted]
             wish = str(error["msg"]).removeprefix("Value error, ") if is_list(field) else wish_of(field)
             text = "***" if is_secret(field) else _shown(value.text)
-            problems.append(Problem(value.source, value.line, dotted, text, wish))
+            problems.append(Problem(value.source, value.line, dotted, text, wish, value.column))
         return None
 
 

@@ -1,7 +1,9 @@
 """The sections of config.yaml as frozen models: every key with its default, its range and what it does.
 
 To add a key: one line in its section below, one commented line in config.yaml (a test compares them), and
-the code that uses it. Defaults are written here as a person would write them.
+the code that uses it. Defaults are written here as a person would write them. A key of `_live` holds at once
+when the file is edited while it dreams: a part takes it in backend/live_assembly.py. The others wait for the
+next start.
 """
 
 from __future__ import annotations
@@ -25,9 +27,23 @@ from backend.config_values import (
     may_be_auto,
 )
 
+_LIVE = "x-live"
+
 
 def _key(default: str, what: str, **limits: float) -> Any:
     return Field(default=default, validate_default=True, description=what, **limits)  # type: ignore[call-overload]
+
+
+def _live(default: str, what: str, **limits: float) -> Any:
+    field = _key(default, what, **limits)
+    field.json_schema_extra = {_LIVE: True}
+    return field
+
+
+def is_live(field: FieldInfo) -> bool:
+    """Whether an edit holds at once, without a restart."""
+    extra = field.json_schema_extra
+    return isinstance(extra, dict) and bool(extra.get(_LIVE))
 
 
 def _section() -> Any:
@@ -62,7 +78,7 @@ class ComfyUISettings(Section):
     )
     text_encoders: Names = _key("[]", "Files in ComfyUI's text_encoders; none finds them by their names")
     vae: ModelName | None = _key(AUTO, "File in ComfyUI's vae, for families that come in parts")
-    job_timeout_seconds: float = _key("300", "Seconds after which a job counts as failed", ge=5, le=3600)
+    job_timeout_seconds: float = _live("300", "Seconds after which a job counts as failed", ge=5, le=3600)
     load_timeout_seconds: float = _key(
         "120", "Seconds that a node may run without a sign of progress", ge=5, le=3600
     )
@@ -77,22 +93,22 @@ class ComfyUISettings(Section):
 class DreamSettings(Section):
     """How the dream goes on from picture to picture."""
 
-    mode: Literal["txt2img", "img2img", "interpolate", "hybrid"] = _key(
+    mode: Literal["txt2img", "img2img", "interpolate", "hybrid"] = _live(
         "hybrid", "Whether keyframes go on from each other, and whether the time between them is filled"
     )
     workflow: ModelName | None = _key(
         AUTO, "A workflow of your own in prompts/workflows; auto builds one for the model"
     )
-    adapters: Adapters = _key("[]", "LoRAs, ControlNets and other changes to the model's way, in order")
-    size: PictureSize | None = _key(AUTO, "Size of the pictures; auto takes what the model paints best")
-    denoise: float = _key("0.45", "How far a keyframe may leave the one before; 1 forgets it", ge=0.05, le=1)
-    seconds_per_keyframe: float = _key("4", "Seconds of dream from one keyframe to the next", ge=0.5, le=600)
-    steps: int | None = _key(AUTO, "Sampling steps of a keyframe; auto takes the model's own", ge=1, le=150)
-    cfg: float | None = _key(
+    adapters: Adapters = _live("[]", "LoRAs, ControlNets and other changes to the model's way, in order")
+    size: PictureSize | None = _live(AUTO, "Size of the pictures; auto takes what the model paints best")
+    denoise: float = _live("0.45", "How far a keyframe may leave the one before; 1 forgets it", ge=0.05, le=1)
+    seconds_per_keyframe: float = _live("4", "Seconds of dream from one keyframe to the next", ge=0.5, le=600)
+    steps: int | None = _live(AUTO, "Sampling steps of a keyframe; auto takes the model's own", ge=1, le=150)
+    cfg: float | None = _live(
         AUTO, "How strictly the prompt is obeyed; auto takes the model's own", ge=0, le=30
     )
-    sampler: Name | None = _key(AUTO, "Sampler as ComfyUI calls it, e.g. euler; auto takes the model's own")
-    scheduler: Name | None = _key(
+    sampler: Name | None = _live(AUTO, "Sampler as ComfyUI calls it, e.g. euler; auto takes the model's own")
+    scheduler: Name | None = _live(
         AUTO, "Scheduler as ComfyUI calls it, e.g. karras; auto takes the model's own"
     )
     seed: int | None = _key(
@@ -103,7 +119,7 @@ class DreamSettings(Section):
 class InterpolationSettings(Section):
     """How the walk between two keyframes is made."""
 
-    frames_per_job: int | None = _key(
+    frames_per_job: int | None = _live(
         AUTO, "In-betweens that the engine decodes in one job; fewer need less memory", ge=1, le=512
     )
 
@@ -112,8 +128,8 @@ class MemorySettings(Section):
     """What is remembered, and how it comes back into the dream."""
 
     folder: Folder | None = _key(AUTO, "Folder of the memory; auto: memory in storage.output")
-    max_entries: int = _key("20000", "The most pictures that are remembered", ge=10, le=10_000_000)
-    max_size: Bytes = _key("4 GB", "The most that the memory may take on disk")
+    max_entries: int = _live("20000", "The most pictures that are remembered", ge=10, le=10_000_000)
+    max_size: Bytes = _live("4 GB", "The most that the memory may take on disk")
     exact_limit: int = _key(
         "100000", "Pictures up to which neighbours are found exactly; above, nearly", ge=1000, le=10_000_000
     )
@@ -126,29 +142,33 @@ class MemorySettings(Section):
         "never", "Whether the weights may be downloaded, several hundred MB"
     )
     aesthetic_head: File | None = _key(AUTO, "Linear aesthetic head for clip, a safetensors file; auto: none")
-    min_score: float = _key("0", "Beauty below which a picture is not remembered", ge=0, le=1)
-    injection: Literal["when_needed", "never"] = _key(
+    min_score: float = _live("0", "Beauty below which a picture is not remembered", ge=0, le=1)
+    injection: Literal["when_needed", "never"] = _live(
         "when_needed", "Whether memories are folded back into a dream that repeats"
     )
-    cooldown_seconds: float = _key("40", "Seconds between two of them at the least", ge=0, le=86400)
+    cooldown_seconds: float = _live("40", "Seconds between two of them at the least", ge=0, le=86400)
     seeds: Folder | None = _key(AUTO, "Folder of your own pictures to dream toward; auto: none")
 
 
 class PromptsSettings(Section):
     """What is dreamt of."""
 
-    folder: Folder = _key("prompts", "Folder of the themes, one YAML file each")
-    order: Literal["shuffled", "sequential"] = _key("shuffled", "Whether themes come by chance or by name")
-    seconds_per_theme: float = _key("300", "Seconds after which the theme changes", ge=5, le=86400)
-    seconds_per_prompt: float = _key("60", "Seconds after which the prompt within it changes", ge=1, le=86400)
+    folder: Folder = _live("prompts", "Folder of the themes, one YAML file each")
+    order: Literal["shuffled", "sequential"] = _live("shuffled", "Whether themes come by chance or by name")
+    seconds_per_theme: float = _live("300", "Seconds after which the theme changes", ge=5, le=86400)
+    seconds_per_prompt: float = _live(
+        "60", "Seconds after which the prompt within it changes", ge=1, le=86400
+    )
 
 
 class DisplaySettings(Section):
     """How the dream is shown."""
 
-    fps: float = _key("10", "Frames shown a second", ge=1, le=60)
-    buffer_seconds: float = _key("12", "Seconds of dream to have ready before the engine rests", ge=2, le=600)
-    keep_seconds: float = _key("60", "Seconds that shown frames stay on disk", ge=5, le=3600)
+    fps: float = _live("10", "Frames shown a second", ge=1, le=60)
+    buffer_seconds: float = _live(
+        "12", "Seconds of dream to have ready before the engine rests", ge=2, le=600
+    )
+    keep_seconds: float = _live("60", "Seconds that shown frames stay on disk", ge=5, le=3600)
 
 
 class StorageSettings(Section):
@@ -156,13 +176,13 @@ class StorageSettings(Section):
 
     output: Folder = _key("output", "Folder of the pictures")
     status: Folder = _key("status", "Folder of status.json and of the control socket")
-    budget: Bytes = _key("2 GB", "The most that all kept frames may take on disk")
+    budget: Bytes = _live("2 GB", "The most that all kept frames may take on disk")
 
 
 class LogSettings(Section):
     """What is told while it runs."""
 
-    level: Literal["debug", "info", "warning", "error"] = _key("info", "The least important lines to log")
+    level: Literal["debug", "info", "warning", "error"] = _live("info", "The least important lines to log")
 
 
 class Settings(Section):

@@ -47,6 +47,7 @@ class Problem:
         key: Dotted key, e.g. ``dream.denoise``.
         value: What was found, as written.
         wish: What would be right.
+        column: 1-based column of the value, or None where there is none.
     """
 
     source: str
@@ -54,6 +55,7 @@ class Problem:
     key: str
     value: str
     wish: str
+    column: int | None = None
 
     def __str__(self) -> str:
         where = self.source if self.line is None else f"{self.source}:{self.line}"

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 import yaml
@@ -48,12 +48,16 @@ class Located:
         line: 1-based line of the value.
         written: The scalar's text as a person wrote it, "" for sequences and mappings.
         key_line: 1-based line of the key that holds this value; ``line`` where there is no key.
+        column: 1-based column of the value.
+        key_column: 1-based column of the key that holds it; 0 where there is no key.
     """
 
     value: Scalar | tuple[Located, ...] | dict[str, Located]
     line: int
     written: str = ""
     key_line: int = 0
+    column: int = field(default=1, compare=False)
+    key_column: int = field(default=0, compare=False)
 
     @property
     def mapping(self) -> dict[str, Located] | None:
@@ -135,6 +139,7 @@ class _Open:
     """A sequence or mapping whose end has not come yet."""
 
     line: int
+    column: int
     anchor: str | None
     items: list[Located] | None = None
     entries: dict[str, Located] | None = None
@@ -154,8 +159,8 @@ class _Builder:
         self._values = 0
         self._documents = 0
 
-    def complain(self, line: int, key: str, value: str, wish: str) -> None:
-        self.problems.append(Problem(self._source, line, key, shorten(value), wish))
+    def complain(self, line: int, key: str, value: str, wish: str, column: int | None = None) -> None:
+        self.problems.append(Problem(self._source, line, key, shorten(value), wish, column))
 
     def complain_syntax(self, error: yaml.MarkedYAMLError) -> None:
         mark = error.problem_mark or error.context_mark
@@ -164,7 +169,7 @@ class _Builder:
         wish = f"{error.problem or 'valid YAML'}{context}"
         if "\\t" in wish:
             wish = f"{wish}; indent with spaces, not with tabs"
-        self.complain(line, "syntax", f"column {column}", wish)
+        self.complain(line, "syntax", f"column {column}", wish, column)
 
     def take(self, event: yaml.Event) -> None:
         line = event.start_mark.line + 1 if event.start_mark else 1
@@ -179,9 +184,9 @@ class _Builder:
             case yaml.AliasEvent():
                 self._alias(event, line)
             case yaml.MappingStartEvent():
-                self._open(_Open(line, event.anchor, entries={}))
+                self._open(_Open(line, _column(event), event.anchor, entries={}))
             case yaml.SequenceStartEvent():
-                self._open(_Open(line, event.anchor, items=[]))
+                self._open(_Open(line, _column(event), event.anchor, items=[]))
             case yaml.MappingEndEvent() | yaml.SequenceEndEvent():
                 self._end()
         if len(self.problems) >= MAX_PROBLEMS:
@@ -196,7 +201,7 @@ class _Builder:
     def _end(self) -> None:
         done = self._stack.pop()
         value = done.entries if done.entries is not None else tuple(done.items or ())
-        self._close(Located(value, done.line), done.weight, done.anchor)
+        self._close(Located(value, done.line, column=done.column), done.weight, done.anchor)
 
     def _close(self, node: Located, weight: int, anchor: str | None) -> None:
         """Hands a finished value to what it stands in."""
@@ -228,10 +233,14 @@ class _Builder:
         if name in parent.entries:
             first = parent.entries[name].key_line
             self.complain(
-                key.line, self._dotted(name), node.written, f"only once; it stands in line {first} too"
+                key.line,
+                self._dotted(name),
+                node.written,
+                f"only once; it stands in line {first} too",
+                key.column,
             )
             return
-        parent.entries[name] = Located(node.value, node.line, node.written, key.line)
+        parent.entries[name] = replace(node, key_line=key.line, key_column=key.column)
 
     def _dotted(self, name: str) -> str:
         """The dotted key of ``name`` in the innermost open mapping."""
@@ -244,7 +253,7 @@ class _Builder:
             self.complain(line, "syntax", f"*{event.anchor}", "an anchor that stands, whole, above its alias")
             raise _Stop
         node, weight = known
-        self._close(Located(node.value, line, node.written), weight, None)
+        self._close(Located(node.value, line, node.written, column=_column(event)), weight, None)
 
     def _scalar(self, event: yaml.ScalarEvent, line: int) -> Located:
         text: str = event.value
@@ -254,7 +263,11 @@ class _Builder:
         if event.tag and event.tag not in _STRING_TAGS:
             self.complain(line, "syntax", event.tag, "no tags; quote a value to make it text")
         is_plain = event.style is None and not event.tag
-        return Located(_core_scalar(text) if is_plain else text, line, text)
+        return Located(_core_scalar(text) if is_plain else text, line, text, column=_column(event))
+
+
+def _column(event: yaml.Event) -> int:
+    return event.start_mark.column + 1 if event.start_mark else 1
 
 
 def _core_scalar(text: str) -> Scalar:
