@@ -238,7 +238,9 @@ def _socket(engine: Engine) -> str:
 
 
 def _decoded(encoder: LatentEncoder, latent: Tensor, prompt: Prompt) -> bytes:
-    job = encoder.decode(latent, prompt)
+    from backend.interpolation.decoder import Stretch
+
+    job = encoder.decode(Stretch(latent, prompt))
     until = time.monotonic() + _PICTURE_S
     while not job.done() and time.monotonic() < until:
         time.sleep(0.05)

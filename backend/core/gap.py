@@ -14,9 +14,9 @@ from backend.core.generator import DreamGenerator, Keyframe
 from backend.core.jobs import FailureKind
 from backend.core.pace import Pace
 from backend.errors import EngineError, EngineUnreachable, JobFailed, LatentRejected, PictureRejected
+from backend.interpolation.decoder import PicturesJob
 from backend.interpolation.gap_length import LONGEST, stretch
 from backend.interpolation.hybrid_generator import HybridGenerator, Leg
-from backend.interpolation.latent_encoder import PicturesJob
 from backend.utils.picture_check import inspect_picture
 
 if TYPE_CHECKING:
@@ -46,10 +46,11 @@ class _Part:
 
 @dataclass(frozen=True, eq=False)
 class _Walk:
-    """Two latents, and how many times the usual gap it takes to get from one to the other."""
+    """Two latents with their pictures, and how many times the usual gap it takes from one to the other."""
 
     start: Tensor
     end: Tensor
+    pictures: tuple[bytes, bytes]
     stretch: float
 
 
@@ -130,7 +131,9 @@ class GapFiller:
         steps = max(1, round(gap_s * self._fps)) if walks and previous is not None else 1
         # Without a walk the keyframe itself stands for the whole gap; the first of a walk only begins it.
         frame_s = 1.0 / self._fps if walks and previous is None else gap_s / steps
-        legs = () if walk is None else self._hybrid.plan(walk.start, walk.end, steps, keyframe.prompt)
+        legs: tuple[Leg, ...] = ()
+        if walk is not None:
+            legs = self._hybrid.plan(walk.start, walk.end, steps, keyframe.prompt, walk.pictures)
         places = self._buffer.reserve([frame_s] * steps)
         for leg in legs:
             self._parts.append(_Part(leg, places[leg.first : leg.first + len(leg)], keyframe, frame_s))
@@ -204,7 +207,8 @@ class GapFiller:
         except LatentRejected as error:  # the shapes differ: a model change in mid-dream
             log.warning("no walk to keyframe %d: %s", keyframe.number, error)
             return None
-        return _Walk(start, end, stretch(angle, self._generator.usual_turn))
+        pictures = (previous.picture, keyframe.picture)
+        return _Walk(start, end, pictures, stretch(angle, self._generator.usual_turn))
 
     def _arrived(self, part: _Part) -> None:
         assert part.job is not None  # noqa: S101 - for the type checker: the caller has looked

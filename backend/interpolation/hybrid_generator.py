@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from backend.interpolation.latent_encoder import LatentEncoder, PicturesJob
+from backend.interpolation.decoder import Anchor, Decoder, PicturesJob, Stretch
 from backend.interpolation.latent_size import resized
 from backend.interpolation.spherical_lerp import angle_between, slerp
 from backend.utils.prompt_manager import Prompt
@@ -25,6 +25,7 @@ class Leg:
     Attributes:
         first: 0-based place of its first in-between in the gap.
         t: Where on the walk its in-betweens lie, 0 to 1, shape ``[N]``.
+        pictures: The keyframes at both ends, encoded; None where they are not at hand.
     """
 
     first: int
@@ -32,6 +33,7 @@ class Leg:
     start: Tensor
     end: Tensor
     prompt: Prompt
+    pictures: tuple[bytes, bytes] | None = None
 
     def __len__(self) -> int:
         return len(self.t)
@@ -45,9 +47,9 @@ class Leg:
 class HybridGenerator:
     """Walks from keyframe to keyframe through the latent space."""
 
-    def __init__(self, encoder: LatentEncoder, frames_per_job: int | None = None) -> None:
+    def __init__(self, decoder: Decoder, frames_per_job: int | None = None) -> None:
         """``frames_per_job`` of None lets the size of the pictures decide."""
-        self._encoder = encoder
+        self._decoder = decoder
         self._frames_per_job = frames_per_job
 
     def frames_per_job(self, latent: Tensor) -> int:
@@ -58,7 +60,14 @@ class HybridGenerator:
         """Radians that a walk between two latents turns; of what :meth:`plan` takes, with its errors."""
         return angle_between(resized(start, end), end)
 
-    def plan(self, start: Tensor, end: Tensor, steps: int, prompt: Prompt) -> tuple[Leg, ...]:
+    def plan(
+        self,
+        start: Tensor,
+        end: Tensor,
+        steps: int,
+        prompt: Prompt,
+        pictures: tuple[bytes, bytes] | None = None,
+    ) -> tuple[Leg, ...]:
         """Lay out the ``steps - 1`` in-betweens that lead from ``start`` to ``end``; nothing is sent yet.
 
         Args:
@@ -66,6 +75,7 @@ class HybridGenerator:
             end: Latent of the newer one, same shape; the walk has its size if only that differs.
             steps: Frames in the gap, the newer keyframe included; at least 1.
             prompt: The prompt of the newer keyframe.
+            pictures: Both keyframes as they are shown, for decoders that have to meet them.
 
         Returns:
             The legs in order; empty for a gap of one step.
@@ -79,7 +89,8 @@ class HybridGenerator:
         t = torch.arange(1, max(steps, 1)) / steps
         size = self.frames_per_job(end)
         return tuple(
-            Leg(first, t[first : first + size], start, end, prompt) for first in range(0, len(t), size)
+            Leg(first, t[first : first + size], start, end, prompt, pictures)
+            for first in range(0, len(t), size)
         )
 
     def send(self, leg: Leg) -> PicturesJob:
@@ -88,7 +99,14 @@ class HybridGenerator:
         Raises:
             EngineError: If the engine does not take it.
         """
-        return self._encoder.decode(slerp(leg.start, leg.end, leg.t)[:, 0], leg.prompt)
+        latents = slerp(leg.start, leg.end, leg.t)[:, 0]
+        if leg.pictures is None:
+            return self._decoder.decode(Stretch(latents, leg.prompt))
+        start, end = (
+            Anchor(latent, picture)
+            for latent, picture in zip((leg.start, leg.end), leg.pictures, strict=True)
+        )
+        return self._decoder.decode(Stretch(latents, leg.prompt, tuple(leg.t.tolist()), start, end))
 
 
 def _pixels(latent: Tensor) -> int:

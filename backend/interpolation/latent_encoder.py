@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from backend.errors import LatentRejected
+from backend.interpolation.decoder import PicturesJob, Stretch
 from backend.utils.prompt_manager import Prompt
 
 if TYPE_CHECKING:
@@ -13,18 +13,6 @@ if TYPE_CHECKING:
 
 # ComfyUI's LoadLatent divides by the SD 1.x scale when a file lacks the version marker.
 _UNMARKED_SCALE = 1.0 / 0.18215
-
-
-class PicturesJob(Protocol):
-    """Pictures that the engine is decoding."""
-
-    def done(self) -> bool: ...
-
-    def pictures(self) -> tuple[bytes, ...]:
-        """The encoded pictures in batch order; raises JobFailed."""
-        ...
-
-    def add_done_callback(self, callback: Callable[[], None]) -> None: ...
 
 
 class LatentEngine(Protocol):
@@ -40,14 +28,14 @@ class LatentEngine(Protocol):
 
 
 class LatentEncoder:
-    """Image <-> latent with the VAE that also paints the keyframes, so that nothing pops."""
+    """Image <-> latent with the VAE that also paints the keyframes, so that nothing pops; a `Decoder`."""
 
     def __init__(self, engine: LatentEngine) -> None:
         self._engine = engine
 
-    def decode(self, latents: Tensor, prompt: Prompt) -> PicturesJob:
-        """Queue one job that decodes N latents, as read_latents() gives them, into N pictures."""
-        return self._engine.submit_decode(write_latents(latents), len(latents), prompt)
+    def decode(self, stretch: Stretch) -> PicturesJob:
+        """Queue one job; the pictures come as the engine encodes them."""
+        return self._engine.submit_decode(write_latents(stretch.latents), len(stretch), stretch.prompt)
 
     def encode(self, picture: bytes, timeout_s: float = 60.0) -> Tensor:
         """Encode a picture file into a latent of shape ``[1, C, h, w]``, or ``[1, C, 1, h, w]``.
