@@ -238,9 +238,9 @@ def _socket(engine: Engine) -> str:
 
 
 def _decoded(encoder: LatentEncoder, latent: Tensor, prompt: Prompt) -> bytes:
-    from backend.interpolation.decoder import Stretch
+    from backend.interpolation.decoder import LatentBatch
 
-    job = encoder.decode(Stretch(latent, prompt))
+    job = encoder.decode(LatentBatch(latent, prompt))
     until = time.monotonic() + _PICTURE_S
     while not job.done() and time.monotonic() < until:
         time.sleep(0.05)

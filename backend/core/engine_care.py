@@ -8,8 +8,8 @@ from typing import Protocol
 
 from backend.core.breaker import Breaker, BreakerState
 from backend.core.jobs import FailureKind
-from backend.core.ladder import Ladder
 from backend.errors import JobFailed
+from backend.utils.ladder import Ladder
 
 log = logging.getLogger(__name__)
 

@@ -16,12 +16,12 @@ from backend.core.engine import EngineFacts, finished, latent_file
 from backend.core.engine_care import EngineCare
 from backend.core.folding import Arc
 from backend.core.jobs import FileRef, Job
-from backend.core.ladder import scaled_size
 from backend.core.provenance import Provenance, stamped
 from backend.core.workflow_builder import DreamStep, ImageToImage, Request, TextToImage, Workflow
 from backend.errors import GraphRejected, GraphUnfit, LatentRejected, PictureRejected
 from backend.interpolation.latent_encoder import read_latents, write_latents
 from backend.interpolation.spherical_lerp import angle_between
+from backend.utils.ladder import scaled_size
 from backend.utils.picture_check import PictureFacts, inspect_picture
 from backend.utils.prompt_manager import Prompt
 

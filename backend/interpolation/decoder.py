@@ -41,7 +41,7 @@ class Anchor:
 
 
 @dataclass(frozen=True, eq=False)
-class Stretch:
+class LatentBatch:
     """Latents of a walk that are decoded together.
 
     Attributes:
@@ -78,7 +78,7 @@ class Decoder(Protocol):
     """Turns latents into pictures; the engine stands behind it, or a VAE on this machine.
 
     ``decode`` returns at once; the job may end on any thread. Pictures are encoded, all of one size: that of
-    ``stretch.end.picture`` where it is given, else whatever the VAE makes of the latents. Where another VAE
+    ``batch.end.picture`` where it is given, else whatever the VAE makes of the latents. Where another VAE
     than the keyframes' decodes, or at another size, the pictures near an anchor are led into its picture, so
     that nothing pops; without anchors they are as they were decoded.
 
@@ -86,7 +86,7 @@ class Decoder(Protocol):
     the next best, which is the engine in the end. ``JobFailed.kind`` is ``"decoder"`` then.
     """
 
-    def decode(self, stretch: Stretch) -> PicturesJob:
+    def decode(self, batch: LatentBatch) -> PicturesJob:
         """Begin to decode.
 
         Raises:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from backend.interpolation.decoder import Anchor, Decoder, PicturesJob, Stretch
+from backend.interpolation.decoder import Anchor, Decoder, LatentBatch, PicturesJob
 from backend.interpolation.latent_size import resized
 from backend.interpolation.spherical_lerp import angle_between, slerp
 from backend.utils.prompt_manager import Prompt
@@ -101,12 +101,12 @@ class HybridGenerator:
         """
         latents = slerp(leg.start, leg.end, leg.t)[:, 0]
         if leg.pictures is None:
-            return self._decoder.decode(Stretch(latents, leg.prompt))
+            return self._decoder.decode(LatentBatch(latents, leg.prompt))
         start, end = (
             Anchor(latent, picture)
             for latent, picture in zip((leg.start, leg.end), leg.pictures, strict=True)
         )
-        return self._decoder.decode(Stretch(latents, leg.prompt, tuple(leg.t.tolist()), start, end))
+        return self._decoder.decode(LatentBatch(latents, leg.prompt, tuple(leg.t.tolist()), start, end))
 
 
 def _pixels(latent: Tensor) -> int:

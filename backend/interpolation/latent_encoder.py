@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from backend.errors import LatentRejected
-from backend.interpolation.decoder import PicturesJob, Stretch
+from backend.interpolation.decoder import LatentBatch, PicturesJob
 from backend.utils.prompt_manager import Prompt
 
 if TYPE_CHECKING:
@@ -33,9 +33,9 @@ class LatentEncoder:
     def __init__(self, engine: LatentEngine) -> None:
         self._engine = engine
 
-    def decode(self, stretch: Stretch) -> PicturesJob:
+    def decode(self, batch: LatentBatch) -> PicturesJob:
         """Queue one job; the pictures come as the engine encodes them."""
-        return self._engine.submit_decode(write_latents(stretch.latents), len(stretch), stretch.prompt)
+        return self._engine.submit_decode(write_latents(batch.latents), len(batch), batch.prompt)
 
     def encode(self, picture: bytes, timeout_s: float = 60.0) -> Tensor:
         """Encode a picture file into a latent of shape ``[1, C, h, w]``, or ``[1, C, 1, h, w]``.

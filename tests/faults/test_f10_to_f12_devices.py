@@ -11,7 +11,7 @@ import pytest
 
 from backend.core.breaker import Breaker
 from backend.core.job_actions import Patience
-from backend.core.ladder import Ladder
+from backend.utils.ladder import Ladder
 from tests.fakes.fake_comfy import FakeComfy
 from tests.fakes.faulty import illegal_access, out_of_memory
 from tests.faults.stage import Stage, Status, dreams, hurry, seed_of, stage

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from backend.errors import LatentRejected
-from backend.interpolation.decoder import Anchor, PicturesJob, Stretch
+from backend.interpolation.decoder import Anchor, LatentBatch, PicturesJob
 from backend.interpolation.hybrid_generator import HybridGenerator
 from backend.interpolation.latent_encoder import LatentEncoder, read_latents
 from backend.interpolation.spherical_lerp import slerp
@@ -92,9 +92,9 @@ def test_a_leg_is_split_without_losing_an_in_between(engine: MemoryEngine) -> No
 class Recorder(LatentEncoder):
     """A decoder that keeps what it was given."""
 
-    def decode(self, stretch: Stretch) -> PicturesJob:
-        self.stretch = stretch
-        return super().decode(stretch)
+    def decode(self, batch: LatentBatch) -> PicturesJob:
+        self.batch = batch
+        return super().decode(batch)
 
 
 def test_a_decoder_is_told_what_the_walk_meets_at_its_ends_and_where_each_latent_lies(
@@ -103,14 +103,14 @@ def test_a_decoder_is_told_what_the_walk_meets_at_its_ends_and_where_each_latent
     decoder = Recorder(engine)
     hybrid = HybridGenerator(decoder, frames_per_job=2)
     hybrid.send(hybrid.plan(latent(1), latent(2), 4, PROMPT, (b"older", b"newer"))[1])
-    start, end = decoder.stretch.start, decoder.stretch.end
+    start, end = decoder.batch.start, decoder.batch.end
     assert start is not None
     assert end is not None
-    assert (start.picture, end.picture, decoder.stretch.t) == (b"older", b"newer", (0.75,))
+    assert (start.picture, end.picture, decoder.batch.t) == (b"older", b"newer", (0.75,))
     assert torch.equal(start.latent, latent(1))
     assert torch.equal(end.latent, latent(2))
 
 
 def test_a_walk_that_is_to_meet_a_keyframe_of_another_shape_is_refused_by_name() -> None:
     with pytest.raises(LatentRejected, match=r"\(4, 5, 8\).*\(16, 5, 8\)"):
-        Stretch(latent(1), PROMPT, (0.5,), start=Anchor(torch.zeros(1, 16, 5, 8), b""))
+        LatentBatch(latent(1), PROMPT, (0.5,), start=Anchor(torch.zeros(1, 16, 5, 8), b""))

@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import save
 
 from backend.errors import LatentRejected
-from backend.interpolation.decoder import Stretch
+from backend.interpolation.decoder import LatentBatch
 from backend.interpolation.latent_encoder import LatentEncoder, read_latents, write_latents
 from backend.utils.prompt_manager import Prompt
 from tests.fakes.memory_engine import MemoryEngine, picture
@@ -56,7 +56,7 @@ def test_what_is_no_latent_to_dream_on_from_is_refused(data: bytes) -> None:
 def test_decoding_is_one_job_for_the_whole_batch() -> None:
     engine = MemoryEngine()
     engine.connect()
-    job = LatentEncoder(engine).decode(Stretch(LATENTS, PROMPT))
+    job = LatentEncoder(engine).decode(LatentBatch(LATENTS, PROMPT))
     assert [sent.count for sent in engine.sent] == [3]
     assert not job.done()
     engine.finish_next([picture(index) for index in range(3)])

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from backend.core.ladder import Ladder, scaled_size
+from backend.utils.ladder import Ladder, scaled_size
 
 
 def test_it_goes_down_a_rung_at_a_time_to_the_last() -> None:
