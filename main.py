@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from backend.config import Settings
-    from backend.core.controller import DreamController
+    from backend.core.controller import DreamController, KeyframeListener
     from backend.core.engine import Engine
     from backend.core.frame_buffer import FrameBuffer
     from backend.core.frame_shelf import FrameShelf, ShownFrame
@@ -99,9 +99,12 @@ def compose(settings: Settings, frames: int | None) -> Iterator[Dreamloop]:
         engine, note = open_engine(settings, stack)
         controller, report = _loop(settings, engine, prompts, display, rng, note)
         report.memory = MemoryReport(memory, problem)
+        told_of_keyframes = [_record(settings, engine, report, stack)]
         ask_memory: Handler = partial(_no_memory, problem)
         if memory is not None:
-            ask_memory = _remember(memory, settings, engine, controller, report, stack)
+            told, ask_memory = _remember(memory, settings, engine, report, stack)
+            told_of_keyframes.append(told)
+        controller.on_keyframe = lambda *news: [tell(*news) for tell in told_of_keyframes]
         writer.snapshot = report.body
         playback.on_shown, playback.on_limit = writer.publish, finished.set
         stack.callback(writer.publish)
@@ -125,23 +128,37 @@ def compose(settings: Settings, frames: int | None) -> Iterator[Dreamloop]:
         yield Dreamloop(finished, writer)
 
 
+def _record(settings: Settings, engine: Engine, report: Report, stack: ExitStack) -> KeyframeListener:
+    """Have each keyframe's latent kept for films."""
+    from backend.film.keyframe_files import FOLDER
+    from backend.film.recorder import Recorder
+
+    recorder = Recorder(
+        settings.storage.output / FOLDER,
+        keep_s=settings.storage.keyframe_hours * 3600.0,
+        budget_bytes=settings.storage.keyframe_budget,
+        walks=report.generator.mode.walks,
+        gap_s=lambda: report.gaps.gap_s,
+        facts=lambda: engine.facts,
+    )
+    report.recorded = recorder.recorded
+    recorder.start()
+    stack.callback(recorder.stop)
+    return recorder.offer
+
+
 def _remember(
-    memory: DreamMemory,
-    settings: Settings,
-    engine: Engine,
-    controller: DreamController,
-    report: Report,
-    stack: ExitStack,
-) -> Handler:
-    """Have each keyframe judged and remembered; gives who answers questions about the memory."""
+    memory: DreamMemory, settings: Settings, engine: Engine, report: Report, stack: ExitStack
+) -> tuple[KeyframeListener, Handler]:
+    """Have each keyframe judged and remembered; gives who answers questions about the memory, too."""
     from backend.interpolation.latent_encoder import LatentEncoder
     from backend.memory_assembly import commands_of, scorer_of
 
     scorer = scorer_of(memory, settings, report.generator, LatentEncoder(engine).encode)
-    controller.on_keyframe, report.memory.scorer = scorer.offer, scorer
+    report.memory.scorer = scorer
     scorer.start()
     stack.callback(scorer.stop)
-    return commands_of(memory, lambda: report.generator.full_size).obey
+    return scorer.offer, commands_of(memory, lambda: report.generator.full_size).obey
 
 
 def _begin_to_stop(controller: DreamController, finished: threading.Event) -> None:

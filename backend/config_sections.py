@@ -177,6 +177,13 @@ class StorageSettings(Section):
     output: Folder = _key("output", "Folder of the pictures")
     status: Folder = _key("status", "Folder of status.json and of the control socket")
     budget: Bytes = _live("2 GB", "The most that all kept frames may take on disk")
+    keyframe_hours: float = _key(
+        "24",
+        "Hours of dream of which the keyframes' latents are kept, for films; 0 keeps none",
+        ge=0,
+        le=10_000,
+    )
+    keyframe_budget: Bytes = _key("500 MB", "The most that these may take on disk")
 
 
 class LogSettings(Section):

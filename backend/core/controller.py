@@ -59,6 +59,12 @@ _NOT_THE_LATENT = {
 _AWAY_AFTER = 3
 
 
+class KeyframeListener(Protocol):
+    """Told of each good keyframe, with its latent where it is at hand; must not wait."""
+
+    def __call__(self, keyframe: Keyframe, latent: Tensor | None, /) -> object: ...
+
+
 class Connectable(Protocol):
     """The engine, as far as the loop itself deals with it."""
 
@@ -112,7 +118,7 @@ class DreamController:
         self._clock = clock
         self._wall = wall
         self._wake = wake
-        self.on_keyframe: Callable[[Keyframe, Tensor | None], None] = lambda *_: None
+        self.on_keyframe: KeyframeListener = lambda *_: None
         self._trouble = Trouble(rng)
         self._care = generator.care
         self._bad_in_a_row = 0

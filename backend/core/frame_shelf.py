@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import logging
 import os
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from backend.core.frame_buffer import Frame, FrameKind
 from backend.core.replay import KeptFrame
+from backend.core.shown_log import Showing, ShownLog, read_shown
 from backend.errors import PictureRejected, StorageError
 from backend.utils.file_ops import link_atomic, sweep_temporaries, write_atomic
 from backend.utils.picture_check import PictureFacts, inspect_picture, to_png
@@ -61,10 +63,18 @@ class FrameShelf:
         budget_bytes: The most that all frames together may take.
         max_pixels: Pictures above this are not read back.
         clock: Monotonic seconds.
+        wall: Seconds since 1970, for what is noted of the frames.
     """
 
     def __init__(
-        self, output: Path, *, keep_s: float, budget_bytes: int, max_pixels: int, clock: Callable[[], float]
+        self,
+        output: Path,
+        *,
+        keep_s: float,
+        budget_bytes: int,
+        max_pixels: int,
+        clock: Callable[[], float],
+        wall: Callable[[], float] = time.time,
     ) -> None:
         self.output = output
         self.frames_folder = output / "frames"
@@ -73,6 +83,8 @@ class FrameShelf:
         self._keep_s = keep_s
         self._max_pixels = max_pixels
         self._clock = clock
+        self._wall = wall
+        self._log = ShownLog(output)
         self._files: deque[_File] = deque()
         self._bytes = 0
         self._sequence = 0
@@ -94,16 +106,18 @@ class FrameShelf:
             sweep_temporaries(self.output)
             sweep_temporaries(self.frames_folder)
             found = sorted(_numbered(self.frames_folder))
-            now = self._clock()
+            now, noted = self._clock(), _durations(self.output, found)
             for sequence, path in found:
                 size = path.stat().st_size
                 if size == 0:  # a power cut after the rename
                     path.unlink()
                     continue
-                self._remember(_File(sequence, path, size, now, duration_s=0.0))
+                self._remember(_File(sequence, path, size, now, noted.get(sequence, 0.0)))
         except OSError as error:
             raise StorageError(self.frames_folder, error) from error
         self._sequence = max((sequence for sequence, _ in found), default=0)
+        if not found:
+            self._log.begin_anew()
         self.prune()
         return self._mend_current()
 
@@ -149,7 +163,7 @@ class FrameShelf:
     def kept(self, first: int = 0) -> tuple[KeptFrame, ...]:
         """The kept frames from sequence number ``first`` on, oldest first.
 
-        How long a frame of an earlier run was shown is not known; it says 0.
+        Of a frame of an earlier run it may not be known how long it was shown; then it says 0.
         """
         return tuple(KeptFrame(file.path, file.duration_s) for file in self._files if file.sequence >= first)
 
@@ -215,6 +229,10 @@ class FrameShelf:
         now = self._clock()
         self._sequence += 1
         self._remember(_File(self._sequence, path, len(data), now, frame.duration_s))
+        self._log.add(
+            Showing(self._sequence, self._wall(), frame.duration_s, frame.kind, frame.theme),
+            self._files[0].sequence,
+        )
         try:
             self._make_current(path, frame.facts, data)
         finally:
@@ -280,6 +298,13 @@ class FrameShelf:
     def _remember(self, file: _File) -> None:
         self._files.append(file)
         self._bytes += file.bytes
+
+
+def _durations(output: Path, found: list[tuple[int, Path]]) -> dict[int, float]:
+    """How long the frames that were found had been shown, as far as it was noted."""
+    if not found:
+        return {}
+    return {showing.sequence: showing.duration_s for showing in read_shown(output, found[0][0])}
 
 
 def _numbered(folder: Path) -> list[tuple[int, Path]]:

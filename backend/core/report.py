@@ -30,6 +30,15 @@ from backend.utils.status_schema import (
 )
 
 
+@dataclass(frozen=True)
+class Recorded:
+    """The keyframes that are kept for films."""
+
+    keyframes: int = 0
+    bytes: int = 0
+    seconds: float = 0.0
+
+
 @dataclass
 class Report:
     """The parts of a running dream, and the status body that they make together.
@@ -38,6 +47,7 @@ class Report:
         fps: Frames per second as configured.
         note: What is worth knowing about this run.
         wall: Now, with a zone.
+        recorded: What is kept for films.
         clock: Monotonic seconds, the clock of ``ShownFrame.shown_at``.
     """
 
@@ -52,6 +62,7 @@ class Report:
     fps: float
     note: str
     memory: MemoryReport = field(default_factory=MemoryReport)
+    recorded: Callable[[], Recorded] = Recorded
     wall: Callable[[], datetime] = lambda: datetime.now(UTC)
     clock: Callable[[], float] = time.monotonic
 
@@ -64,12 +75,7 @@ class Report:
             engine=self._engine(),
             dream=self._dream(),
             display=self._display(),
-            storage=StorageStatus(
-                frames=self.shelf.frames,
-                frame_bytes=self.shelf.size_bytes,
-                budget_bytes=self.shelf.budget_bytes,
-                last_error=self.playback.storage_error,
-            ),
+            storage=self._storage(),
             prompts=PromptsStatus(
                 themes=self.prompts.themes,
                 problems=tuple(str(problem) for problem in self.controller.prompt_problems),
@@ -94,6 +100,18 @@ class Report:
             left_files=left,
             left_files_a_day=round(self.engine.house.a_day(left), 1),
             last_error=self.controller.last_error,
+        )
+
+    def _storage(self) -> StorageStatus:
+        recorded = self.recorded()
+        return StorageStatus(
+            frames=self.shelf.frames,
+            frame_bytes=self.shelf.size_bytes,
+            budget_bytes=self.shelf.budget_bytes,
+            keyframes=recorded.keyframes,
+            keyframe_bytes=recorded.bytes,
+            keyframe_seconds=round(recorded.seconds, 1),
+            last_error=self.playback.storage_error,
         )
 
     def _answers_all_the_same(self) -> bool:

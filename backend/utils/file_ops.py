@@ -13,6 +13,7 @@ import itertools
 import json
 import os
 import re
+import shutil
 import stat
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -80,6 +81,34 @@ def write_pieces_atomic(path: Path, pieces: Iterable[bytes], *, mode: int = 0o64
         _sync_folder(path.parent)
 
 
+@contextlib.contextmanager
+def whole_or_nothing(path: Path, *, folder: bool = False) -> Iterator[Path]:
+    """A temporary path beside ``path``, which takes its place when the block ends well.
+
+    For libraries that write by name (films). Durable; on any exception nothing is left behind.
+
+    Args:
+        path: What is to stand there in the end; what stood there is replaced, a folder with all it holds.
+        folder: It is a folder, and has been made when the block begins.
+
+    Raises:
+        StorageError: The disk said no here; what the block raises goes through.
+    """
+    with _temporary(path) as temporary:
+        with _storage_errors(path):
+            temporary.parent.mkdir(parents=True, exist_ok=True)
+            if folder:
+                temporary.mkdir()
+        yield temporary
+        with _storage_errors(path):
+            if folder:
+                _replace_folder(temporary, path)
+            else:
+                _sync(temporary)
+                os.replace(temporary, path)  # noqa: PTH105 - as in write_atomic
+            _sync_folder(path.parent)
+
+
 def write_json_atomic(path: Path, value: Any, *, mode: int = 0o644, durable: bool = False) -> None:
     """Writes a value as one line of JSON, whole or not at all.
 
@@ -114,8 +143,8 @@ def link_atomic(source: Path, path: Path) -> None:
 def sweep_temporaries(folder: Path, *, wall: Callable[[], float] = time.time) -> int:
     """Removes what killed writers left in a folder (not in folders below it).
 
-    Only files of our own naming go, and only if their process is dead, or is this one and not writing
-    them now (pids come back, in containers always), or if they are older than ``ORPHAN_AGE_S``.
+    Only files and folders of our own naming go, and only if their process is dead, or is this one and not
+    writing them now (pids come back, in containers always), or if they are older than ``ORPHAN_AGE_S``.
 
     Returns:
         How many were removed. A folder that cannot be read counts as swept: nothing depends on it.
@@ -124,9 +153,8 @@ def sweep_temporaries(folder: Path, *, wall: Callable[[], float] = time.time) ->
     with contextlib.suppress(OSError):
         for entry in list(folder.iterdir()):
             if _is_orphan(entry, wall()):
-                with contextlib.suppress(OSError):
-                    entry.unlink()
-                    swept += 1
+                _remove(entry)
+                swept += not entry.exists()
     return swept
 
 
@@ -180,9 +208,38 @@ def _temporary(path: Path) -> Iterator[Path]:
         # already: POSIX rename then does nothing and leaves the temporary.
         yield temporary
     finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+        _remove(temporary)
         _in_flight.discard(temporary)
+
+
+def _remove(path: Path) -> None:
+    """A file, or a folder with all it holds, if it is there."""
+    with contextlib.suppress(OSError):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink()
+
+
+def _replace_folder(temporary: Path, path: Path) -> None:
+    """No system call replaces a folder that holds something: the old one steps aside first."""
+    with _temporary(path) as aside:
+        with contextlib.suppress(FileNotFoundError):
+            path.rename(aside)
+        try:
+            temporary.rename(path)
+        except OSError:
+            with contextlib.suppress(OSError):
+                aside.rename(path)
+            raise
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _create(temporary: Path, mode: int) -> int:
@@ -215,7 +272,7 @@ def _sync_folder(folder: Path) -> None:
 
 def _is_orphan(entry: Path, now_s: float) -> bool:
     name = _TEMPORARY.fullmatch(entry.name)
-    if name is None or entry in _in_flight or entry.is_symlink() or not entry.is_file():
+    if name is None or entry in _in_flight or entry.is_symlink() or not (entry.is_file() or entry.is_dir()):
         return False
     pid = int(name["pid"])
     if pid == os.getpid() or not process_lives(pid):

@@ -199,6 +199,9 @@ class StorageStatus(_Part):
     frames: Count = Field(default=0, description="frames kept, which could be shown again")
     frame_bytes: Count = Field(default=0, description="their bytes")
     budget_bytes: Count = Field(default=0, description="bytes that all of it may take")
+    keyframes: Count = Field(default=0, description="keyframes of which the latent is kept, for films")
+    keyframe_bytes: Count = Field(default=0, description="their bytes")
+    keyframe_seconds: Seconds = Field(default=0.0, description="seconds of dream that they hold")
     last_error: Text | None = Field(
         default=None, description="newest failure to write, null once writing works"
     )

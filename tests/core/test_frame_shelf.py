@@ -4,7 +4,7 @@ import errno
 import hashlib
 import io
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from PIL import Image
 from backend.core import frame_shelf
 from backend.core.frame_buffer import Frame, FrameKind
 from backend.core.frame_shelf import FrameShelf
+from backend.core.shown_log import read_shown
 from backend.errors import PictureRejected, StorageError
 from backend.utils.file_ops import write_atomic
 from backend.utils.picture_check import PictureFacts
@@ -223,3 +224,28 @@ def test_a_start_on_a_full_disk_takes_over_what_is_there(
     left = again.open()
     assert left is not None
     assert left.sequence == 1
+
+
+def test_how_long_frames_were_shown_is_known_after_a_restart(tmp_path: Path, clock: Clock) -> None:
+    first = opened(tmp_path, clock)
+    for number, seconds in enumerate((0.1, 0.25, 4.0)):
+        first.show(replace(frame(number), duration_s=seconds))
+    assert [kept.duration_s for kept in opened(tmp_path, clock).kept()] == [0.1, 0.25, 4.0]
+    shown = list(read_shown(tmp_path))
+    assert [(one.sequence, one.theme, one.kind) for one in shown] == [
+        (number, "sea", FrameKind.IN_BETWEEN) for number in (1, 2, 3)
+    ]
+
+
+def test_numbers_that_begin_anew_take_nothing_from_an_older_dream(tmp_path: Path, clock: Clock) -> None:
+    first = opened(tmp_path, clock)
+    shown = [first.show(frame(number)) for number in range(3)]
+    for one in shown:
+        one.path.unlink()
+    opened(tmp_path, clock).show(replace(frame(9), duration_s=2.0))
+    assert [one.duration_s for one in read_shown(tmp_path)] == [2.0]
+
+
+def test_a_frame_is_shown_though_nothing_can_be_noted_of_it(tmp_path: Path, clock: Clock) -> None:
+    (tmp_path / "shown").write_text("a file where the folder should be")
+    assert opened(tmp_path, clock).show(frame(1)).path.exists()

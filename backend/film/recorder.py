@@ -1,0 +1,217 @@
+"""The recorder: keeps the newest hours of keyframe latents on disk, for films, on a thread of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from backend.core.engine import EngineFacts
+from backend.core.generator import Keyframe
+from backend.core.report import Recorded
+from backend.errors import StorageError
+from backend.film.keyframe_files import Told, file_name, keyframe_bytes, list_keyframes
+from backend.utils.file_ops import sweep_temporaries, write_atomic
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+log = logging.getLogger(__name__)
+
+_WAITING = 8
+_LONGEST_WAIT_S = 5.0
+
+
+@dataclass(frozen=True)
+class _Kept:
+    path: Path
+    bytes: int
+    gap_s: float
+
+
+@dataclass(frozen=True)
+class _Offer:
+    keyframe: Keyframe
+    latent: Tensor
+    at: float
+    gap_s: float
+    walks: bool
+    facts: EngineFacts | None
+
+
+class Recorder:
+    """Writes one small file a keyframe and deletes the oldest beyond the limits.
+
+    Nothing waits for it, and what the disk refuses is left out: the display needs the disk more. How much
+    is kept is told in seconds of dream, not by the clock of the day, which may leap.
+
+    Args:
+        folder: Where the files go; nobody else writes there.
+        keep_s: Seconds of dream that are kept; 0 for none.
+        budget_bytes: The most that all files may take.
+        walks: Whether this dream walks from keyframe to keyframe.
+        gap_s: Seconds of dream up to the newest keyframe.
+        facts: The engine that paints.
+        wall: Seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        keep_s: float,
+        budget_bytes: int,
+        walks: bool,
+        gap_s: Callable[[], float],
+        facts: Callable[[], EngineFacts | None],
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self.left_out = 0
+        self._folder = folder
+        self._keep_s = keep_s
+        self._budget_bytes = budget_bytes
+        self._walks = walks
+        self._gap_s = gap_s
+        self._facts = facts
+        self._wall = wall
+        self._begun = False
+        self._sequence = 0
+        self._files: deque[_Kept] | None = None
+        self._bytes = 0
+        self._seconds = 0.0
+        self._refused = False
+        self._offers: deque[_Offer] = deque()
+        self._something = threading.Condition()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
+
+    def recorded(self) -> Recorded:
+        """What is kept; any thread may ask."""
+        return Recorded(len(self._files or ()), self._bytes, max(0.0, self._seconds))
+
+    def start(self) -> None:
+        """Begin to record."""
+        self._thread.start()
+
+    def stop(self, timeout_s: float = 2.0) -> None:
+        """Write what was offered, and end."""
+        with self._something:
+            self._stopping = True
+            self._something.notify_all()
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
+
+    def offer(self, keyframe: Keyframe, latent: Tensor | None) -> None:
+        """A keyframe has arrived; never waits. One without a latent cannot be recorded."""
+        if latent is None or self._keep_s <= 0.0:
+            return
+        walks = self._walks and (self._begun or keyframe.parent is not None)
+        self._begun = True
+        offer = _Offer(keyframe, latent, self._wall(), self._gap_s(), walks, self._facts())
+        with self._something:
+            if len(self._offers) >= _WAITING:
+                self._offers.popleft()
+                self.left_out += 1
+            self._offers.append(offer)
+            self._something.notify_all()
+
+    def turn(self) -> bool:
+        """Write the oldest keyframe that was offered; False if there is none."""
+        if self._files is None:
+            self._open()
+            return True
+        with self._something:
+            if not self._offers:
+                return False
+            offer = self._offers.popleft()
+        self._write(offer)
+        return True
+
+    def _open(self) -> None:
+        """Take over what earlier runs recorded, as far as it is to be kept."""
+        self._files = deque()
+        sweep_temporaries(self._folder)
+        for one in list_keyframes(self._folder):
+            with contextlib.suppress(OSError):
+                self._remember(_Kept(one.path, one.path.stat().st_size, one.gap_s))
+            self._sequence = one.sequence
+        self._prune()
+
+    def _write(self, offer: _Offer) -> None:
+        path = self._folder / file_name(self._sequence + 1, offer.at, offer.gap_s)
+        data = keyframe_bytes(offer.latent, _told(offer))
+        try:
+            write_atomic(path, data)
+        except StorageError as error:
+            self._could_not(error)
+            return
+        self._refused = False
+        self._sequence += 1
+        self._remember(_Kept(path, len(data), offer.gap_s))
+        self._prune()
+
+    def _could_not(self, error: StorageError) -> None:
+        """This one is left out; on a full disk the oldest go, and the room is left to the frames."""
+        self.left_out += 1
+        if not self._refused:
+            log.warning("keyframes are not recorded: %s", error)
+        self._refused = True
+        files = self._files or deque()
+        for _ in range(len(files) // 8 + 1 if error.full and files else 0):
+            self._forget_oldest(files)
+
+    def _remember(self, kept: _Kept) -> None:
+        assert self._files is not None  # noqa: S101 - for the type checker: turn() has opened it
+        self._files.append(kept)
+        self._bytes += kept.bytes
+        self._seconds += kept.gap_s
+
+    def _prune(self) -> None:
+        files = self._files
+        while files and (self._seconds > self._keep_s or self._bytes > self._budget_bytes):
+            self._forget_oldest(files)
+
+    def _forget_oldest(self, files: deque[_Kept]) -> None:
+        kept = files.popleft()
+        self._bytes -= kept.bytes
+        self._seconds -= kept.gap_s
+        try:
+            os.unlink(kept.path)  # noqa: PTH108 - one call, which faults are moved through
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            log.warning("an old keyframe cannot be deleted: %s", StorageError(kept.path, error))
+
+    def _run(self) -> None:
+        while True:
+            try:
+                busy = self.turn()
+            except Exception:
+                log.exception("the recorder stumbled; it goes on with the next keyframe")
+                busy = False
+            with self._something:
+                if not busy and not self._offers:
+                    if self._stopping:
+                        return
+                    self._something.wait(_LONGEST_WAIT_S)
+
+
+def _told(offer: _Offer) -> Told:
+    keyframe, facts = offer.keyframe, offer.facts
+    return Told(
+        theme=keyframe.prompt.theme,
+        prompt=keyframe.prompt.positive,
+        negative=keyframe.prompt.negative,
+        seed=keyframe.seed,
+        denoise=keyframe.denoise,
+        family=facts.family.line if facts else "",
+        model=facts.checkpoint if facts else "",
+        walks=offer.walks,
+    )
