@@ -1,0 +1,71 @@
+"""The composition of the shim: what it reads, whom it lets in, and its routes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from fastapi import FastAPI
+from starlette.middleware import Middleware
+
+from backend.shim.answers import install_errors
+from backend.shim.frame_files import FrameFiles
+from backend.shim.guard import Access, Guard
+from backend.shim.pages import page_routes
+from backend.shim.routes_frames import frame_routes
+from backend.shim.routes_status import status_routes
+from backend.shim.status_feed import StatusFeed
+from backend.shim.viewers import Viewers
+
+MOST = {"event streams": 256, "MJPEG viewers": 64, "long polls": 512}
+"""Viewers of each kind; more are asked to come back later."""
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What the shim reads.
+
+    Attributes:
+        output: The daemon's output folder.
+        status: Its status folder.
+    """
+
+    output: Path
+    status: Path
+
+
+def create_app(sources: Sources, access: Access) -> FastAPI:
+    """The whole HTTP face, as an ASGI application."""
+    feed = StatusFeed(sources.status / "status.json", time.monotonic)
+    frames, viewers = FrameFiles(sources.output), Viewers(MOST)
+
+    @contextlib.asynccontextmanager
+    async def life(_: FastAPI) -> AsyncIterator[None]:
+        await feed.look()
+        looking = asyncio.create_task(feed.run())
+        try:
+            yield
+        finally:
+            looking.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await looking
+
+    app = FastAPI(
+        title="Dreamloop",
+        summary="A machine that dreams: its status, its pictures, and what may be asked of it.",
+        version="1",
+        lifespan=life,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/openapi.json",
+        middleware=[Middleware(Guard, access=access)],
+    )
+    install_errors(app)
+    app.include_router(status_routes(feed, viewers))
+    app.include_router(frame_routes(feed, frames, viewers))
+    app.include_router(page_routes())
+    return app

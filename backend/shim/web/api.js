@@ -1,0 +1,37 @@
+// Asking for something to be done. Where a token is wanted, it is kept in this browser only.
+
+const KEY = "dreamloop.token";
+
+export function token() {
+  try { return localStorage.getItem(KEY) ?? ""; } catch { return ""; }
+}
+
+export function setToken(value) {
+  try { value ? localStorage.setItem(KEY, value) : localStorage.removeItem(KEY); } catch { /* private window */ }
+}
+
+export class Refused extends Error {
+  constructor(message, code, status) {
+    super(message);
+    this.code = code;
+    this.status = status;
+  }
+}
+
+export async function call(method, path, body) {
+  const headers = {};
+  if (token()) headers.Authorization = `Bearer ${token()}`;
+  if (body !== undefined) headers["Content-Type"] = "application/json";
+  let answer;
+  try {
+    answer = await fetch(path, { method, headers, body: body === undefined ? undefined : JSON.stringify(body) });
+  } catch {
+    throw new Refused("Dreamloop cannot be reached", "offline", 0);
+  }
+  const value = await answer.json().catch(() => ({}));
+  if (!answer.ok) throw new Refused(value.message ?? answer.statusText, value.code ?? "failed", answer.status);
+  return value;
+}
+
+export const get = (path) => call("GET", path);
+export const post = (path, body = {}) => call("POST", path, body);
