@@ -14,7 +14,7 @@ import random
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from backend.config import Settings
     from backend.core.controller import DreamController, KeyframeListener
+    from backend.core.desk import Handler
     from backend.core.engine import Engine
     from backend.core.frame_buffer import FrameBuffer
     from backend.core.frame_shelf import FrameShelf, ShownFrame
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from backend.core.playback import Playback
     from backend.core.report import Report
     from backend.memory_assembly import DreamMemory
-    from backend.utils.control import Handler
+    from backend.utils.logs import LogTail
     from backend.utils.prompt_manager import PromptManager
     from backend.utils.status_schema import Status
     from backend.utils.status_writer import StatusWriter
@@ -79,6 +80,7 @@ def compose(settings: Settings, frames: int | None) -> Iterator[Dreamloop]:
         StorageError: If the output or status folder cannot be used.
     """
     from backend.assembly import open_engine
+    from backend.core.desk import Desk
     from backend.core.memory_report import MemoryReport
     from backend.core.report import first_body
     from backend.memory_assembly import open_memory
@@ -88,6 +90,7 @@ def compose(settings: Settings, frames: int | None) -> Iterator[Dreamloop]:
     rng, finished = random.Random(settings.dream.seed), threading.Event()
     with ExitStack() as stack:
         _own_folders(settings, stack)
+        lines = _log_tail(stack)
         prompts = _prompts(settings, rng)
         memory, problem = open_memory(settings, stack)
         display = _display(settings, frames, memory)
@@ -108,15 +111,17 @@ def compose(settings: Settings, frames: int | None) -> Iterator[Dreamloop]:
         writer.snapshot = report.body
         playback.on_shown, playback.on_limit = writer.publish, finished.set
         stack.callback(writer.publish)
-        commands: dict[str, Callable[[], None]] = {
-            "pause": controller.pause,
-            "resume": controller.resume,
-            "next": controller.next_theme,
-            "stop": partial(_begin_to_stop, controller, finished),
-        }
-        control = ControlServer(
-            settings.storage.status / SOCKET_NAME, partial(_obey, commands, ask_memory, writer)
+        desk = Desk(
+            controller,
+            prompts,
+            writer,
+            stop=partial(_begin_to_stop, controller, finished),
+            memory=ask_memory,
+            catalog=lambda: engine.catalog,
+            lines=lines,
+            clock=time.monotonic,
         )
+        control = ControlServer(settings.storage.status / SOCKET_NAME, desk.obey)
         for start, stop in (
             (control.start, control.stop),
             (engine.client.start, engine.client.close),
@@ -159,6 +164,16 @@ def _remember(
     scorer.start()
     stack.callback(scorer.stop)
     return scorer.offer, commands_of(memory, lambda: report.generator.full_size).obey
+
+
+def _log_tail(stack: ExitStack) -> LogTail:
+    """The newest lines of the log, for whoever asks."""
+    from backend.utils.logs import LogTail
+
+    lines = LogTail()
+    logging.getLogger().addHandler(lines)
+    stack.callback(logging.getLogger().removeHandler, lines)
+    return lines
 
 
 def _begin_to_stop(controller: DreamController, finished: threading.Event) -> None:
@@ -319,29 +334,6 @@ def _show_something(playback: Playback, left_over: ShownFrame | None, size: tupl
 
 def _no_memory(problem: str | None, _request: Mapping[str, Any]) -> dict[str, Any]:
     return {"ok": False, "error": f"this dream has no memory: {problem}"}
-
-
-def _obey(
-    commands: Mapping[str, Callable[[], None]],
-    ask_memory: Handler,
-    writer: StatusWriter,
-    request: dict[str, Any],
-) -> dict[str, Any]:
-    """Answer one request of the control socket."""
-    name = str(request.get("command"))
-    if name == "memory":
-        return ask_memory(request)
-    if name == "status":
-        return {"ok": True, "status": writer.latest.model_dump(mode="json")}
-    command = commands.get(name)
-    if command is None:
-        return {
-            "ok": False,
-            "error": f"no such command: {name[:40]!r}; there are {', '.join(commands)}, memory, status",
-        }
-    command()
-    writer.publish()
-    return {"ok": True, "state": writer.latest.state.value}
 
 
 def _run(args: argparse.Namespace) -> int:

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import sys
-
-from backend.cli import exit_codes
 
 log = logging.getLogger("dreamloop")
 

@@ -14,6 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
+from backend.errors import DreamloopError
 from backend.shim.frame_files import Picture
 
 
@@ -47,7 +48,7 @@ class ErrorAnswer(BaseModel):
     code: Code = Field(description="for programs")
 
 
-class Refusal(Exception):
+class RefusedError(DreamloopError):
     """An error that is answered in the envelope.
 
     Attributes:
@@ -93,7 +94,7 @@ def install_errors(app: FastAPI) -> None:
     """Have whatever goes wrong answered in the envelope, without a path, a value or a traceback."""
 
     async def refused(_: Request, error: Exception) -> Response:
-        assert isinstance(error, Refusal)  # noqa: S101 - for the type checker: registered for it alone
+        assert isinstance(error, RefusedError)  # noqa: S101 - for the type checker: registered for it alone
         return error_answer(error.http_status, error.code, str(error), error.headers)
 
     async def http_error(_: Request, error: Exception) -> Response:
@@ -109,7 +110,7 @@ def install_errors(app: FastAPI) -> None:
     async def failed(_: Request, error: Exception) -> Response:
         return error_answer(500, Code.FAILED, "something went wrong here; the log says what")
 
-    app.add_exception_handler(Refusal, refused)
+    app.add_exception_handler(RefusedError, refused)
     app.add_exception_handler(HTTPException, http_error)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(Exception, failed)
@@ -149,7 +150,7 @@ def matches(request: Request, tag: str) -> bool:
 
 
 def _span(header: str, size: int) -> range | None:
-    """Bytes that are asked for; an empty range if there are none, None where the header is no single range."""
+    """Bytes that are asked for, none if there are no such; None where the header is no single range."""
     found = _RANGE.fullmatch(header.strip())
     if found is None or found.groups() == ("", ""):
         return None

@@ -13,11 +13,16 @@ from fastapi import FastAPI
 from starlette.middleware import Middleware
 
 from backend.shim.answers import install_errors
+from backend.shim.daemon import Daemon
 from backend.shim.frame_files import FrameFiles
 from backend.shim.guard import Access, Guard
+from backend.shim.memory_files import MemoryFiles
 from backend.shim.pages import page_routes
+from backend.shim.routes_control import control_routes
 from backend.shim.routes_frames import frame_routes
+from backend.shim.routes_memory import memory_routes
 from backend.shim.routes_status import status_routes
+from backend.shim.routes_studio import studio_routes
 from backend.shim.status_feed import StatusFeed
 from backend.shim.viewers import Viewers
 
@@ -32,15 +37,18 @@ class Sources:
     Attributes:
         output: The daemon's output folder.
         status: Its status folder.
+        memory: The memory's folder, None where the dream has none.
     """
 
     output: Path
     status: Path
+    memory: Path | None = None
 
 
 def create_app(sources: Sources, access: Access) -> FastAPI:
     """The whole HTTP face, as an ASGI application."""
     feed = StatusFeed(sources.status / "status.json", time.monotonic)
+    daemon = Daemon(sources.status)
     frames, viewers = FrameFiles(sources.output), Viewers(MOST)
 
     @contextlib.asynccontextmanager
@@ -67,5 +75,8 @@ def create_app(sources: Sources, access: Access) -> FastAPI:
     install_errors(app)
     app.include_router(status_routes(feed, viewers))
     app.include_router(frame_routes(feed, frames, viewers))
+    app.include_router(memory_routes(daemon, MemoryFiles(sources.memory)))
+    app.include_router(control_routes(daemon))
+    app.include_router(studio_routes(daemon))
     app.include_router(page_routes())
     return app

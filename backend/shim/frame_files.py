@@ -58,14 +58,14 @@ class FrameFiles:
         if known is not None:
             return known
         for suffix, media_type in MEDIA_TYPES.items():
-            data = _read_regular(self._folder / f"{sequence:09d}{suffix}")
+            data = read_regular(self._folder / f"{sequence:09d}{suffix}")
             if data is not None:
                 return self._keep(str(sequence), _picture(data, media_type))
         return None
 
     def current(self) -> Picture | None:
         """current_frame.png, for when there is no status to tell the newest frame by."""
-        data = _read_regular(self._current)
+        data = read_regular(self._current)
         return None if data is None else _picture(data, "image/png")
 
     def jpeg(self, sequence: int) -> Picture | None:
@@ -105,7 +105,7 @@ def _as_jpeg(data: bytes) -> bytes:
     return file.getvalue()
 
 
-def _read_regular(path: Path) -> bytes | None:
+def read_regular(path: Path) -> bytes | None:
     """The bytes of a regular file of sane size; None for what is not there, a link, a pipe, a device."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)

@@ -16,9 +16,9 @@ from backend.shim.answers import Code, error_answer
 _SAFE = {"GET", "HEAD", "OPTIONS"}
 _TOKEN_NAMES = {"token", "access_token", "api_key", "key", "auth"}
 _PAGE_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
-    "manifest-src 'self'; worker-src 'self'; font-src 'self'; form-action 'none'; base-uri 'none'; "
-    "frame-ancestors 'self'"
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
+    "connect-src 'self'; manifest-src 'self'; worker-src 'self'; font-src 'self'; form-action 'none'; "
+    "base-uri 'none'; frame-ancestors 'self'"
 )
 
 
@@ -75,7 +75,11 @@ class Guard:
         if origin and not self._is_known(origin, headers.get("host", "")):
             return 403, Code.FORBIDDEN, "pages from elsewhere may not change anything (shim.cors_origins)"
         if self._access.token is not None and not _is_token(headers, self._access.token):
-            return 401, Code.UNAUTHORIZED, "whoever changes something sends the token: Authorization: Bearer ..."
+            return (
+                401,
+                Code.UNAUTHORIZED,
+                "whoever changes something sends the token: Authorization: Bearer ...",
+            )
         return None
 
     def _is_known(self, origin: str, host: str) -> bool:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import mimetypes
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from fastapi import APIRouter, Request, Response
 
-from backend.shim.answers import Code, Refusal, matches
+from backend.shim.answers import Code, RefusedError, matches
 
 FOLDER = Path(__file__).resolve().parent / "web"
 _TYPES = {".js": "text/javascript", ".webmanifest": "application/manifest+json", ".svg": "image/svg+xml"}
@@ -30,11 +31,17 @@ def page_routes(folder: Path = FOLDER) -> APIRouter:
     def answer(request: Request, name: str) -> Response:
         page = files.get(name)
         if page is None:
-            raise Refusal(404, Code.NOT_FOUND, "there is no such page")
+            raise RefusedError(404, Code.NOT_FOUND, "there is no such page")
         headers = {"ETag": page.tag, "Cache-Control": "no-cache"}
         if matches(request, page.tag):
             return Response(status_code=304, headers=headers)
         return Response(page.data, headers=headers, media_type=page.media_type)
+
+    def page_of(name: str) -> Callable[[Request], Awaitable[Response]]:
+        async def page(request: Request) -> Response:
+            return answer(request, name)
+
+        return page
 
     for path, name in {
         "/": "display.html",
@@ -43,21 +50,13 @@ def page_routes(folder: Path = FOLDER) -> APIRouter:
         "/service-worker.js": "service-worker.js",
         "/favicon.ico": "icons/icon-32.png",
     }.items():
-        router.add_api_route(path, _handler(answer, name), methods=["GET"])
+        router.add_api_route(path, page_of(name), methods=["GET"])
 
     @router.get("/web/{name:path}")
     async def file(request: Request, name: str) -> Response:
         return answer(request, name)
 
     return router
-
-
-def _handler(answer, name):  # type: ignore[no-untyped-def]
-    async def page(request: Request) -> Response:
-        found: Response = answer(request, name)
-        return found
-
-    return page
 
 
 def _page(path: Path) -> _Page:

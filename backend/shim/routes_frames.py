@@ -9,7 +9,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Request, Response
 from fastapi.responses import StreamingResponse
 
-from backend.shim.answers import Code, ErrorAnswer, Refusal, picture_answer
+from backend.shim.answers import Code, ErrorAnswer, RefusedError, picture_answer
 from backend.shim.frame_files import MAX_SEQUENCE, FrameFiles, Picture
 from backend.shim.status_feed import StatusFeed
 from backend.shim.viewers import Viewers
@@ -37,7 +37,7 @@ def frame_routes(feed: StatusFeed, frames: FrameFiles, viewers: Viewers) -> APIR
         """The picture of this moment."""
         picture = await asyncio.to_thread(_newest, feed, frames)
         if picture is None:
-            raise Refusal(404, Code.NOT_FOUND, "no picture has been shown yet")
+            raise RefusedError(404, Code.NOT_FOUND, "no picture has been shown yet")
         return picture_answer(request, picture, _FRESH)
 
     @router.get("/api/frames/{sequence}", response_class=Response, responses=_PICTURES)  # type: ignore[arg-type]
@@ -47,7 +47,7 @@ def frame_routes(feed: StatusFeed, frames: FrameFiles, viewers: Viewers) -> APIR
         """A shown frame; it never changes, and is kept for `display.keep_seconds`."""
         picture = await asyncio.to_thread(frames.frame, sequence)
         if picture is None:
-            raise Refusal(404, Code.NOT_FOUND, f"frame {sequence} is not kept (any more)")
+            raise RefusedError(404, Code.NOT_FOUND, f"frame {sequence} is not kept (any more)")
         return picture_answer(request, picture, _IMMUTABLE)
 
     @router.get("/stream.mjpg", response_class=StreamingResponse)

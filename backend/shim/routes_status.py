@@ -12,7 +12,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
-from backend.shim.answers import Code, ErrorAnswer, Refusal, json_answer, matches
+from backend.shim.answers import Code, ErrorAnswer, RefusedError, json_answer, matches
 from backend.shim.status_feed import Snapshot, StatusFeed
 from backend.shim.viewers import Viewers
 from backend.utils.status_schema import Status
@@ -73,7 +73,9 @@ def status_routes(feed: StatusFeed, viewers: Viewers) -> APIRouter:
 
 def _there(feed: StatusFeed) -> Snapshot:
     if feed.newest is None:
-        raise Refusal(503, Code.NO_DAEMON, "there is no status yet: is Dreamloop running?", {"Retry-After": "2"})
+        raise RefusedError(
+            503, Code.NO_DAEMON, "there is no status yet: is Dreamloop running?", {"Retry-After": "2"}
+        )
     return feed.newest
 
 

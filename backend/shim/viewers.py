@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from fastapi.responses import StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 
-from backend.shim.answers import Code, Refusal
+from backend.shim.answers import Code, RefusedError
 
 _STALLED_S = 20.0
 """A viewer that takes nothing for so long is sent away; it comes back by itself if it lives."""
@@ -37,7 +37,7 @@ class Viewers:
         """Count one in, and out again.
 
         Raises:
-            Refusal: 503; there are too many.
+            RefusedError: 503; there are too many.
         """
         self._check(kind)
         self._now[kind] += 1
@@ -47,12 +47,16 @@ class Viewers:
             self._now[kind] -= 1
 
     def stream(
-        self, kind: str, pieces: AsyncIterator[bytes], media_type: str, headers: Mapping[str, str] | None = None
+        self,
+        kind: str,
+        pieces: AsyncIterator[bytes],
+        media_type: str,
+        headers: Mapping[str, str] | None = None,
     ) -> StreamingResponse:
         """A stream that is counted while it lasts.
 
         Raises:
-            Refusal: 503; there are too many.
+            RefusedError: 503; there are too many.
         """
         self._check(kind)
         kept = {"Cache-Control": "no-store", "X-Accel-Buffering": "no", **(headers or {})}
@@ -60,7 +64,7 @@ class Viewers:
 
     def _check(self, kind: str) -> None:
         if self._now[kind] >= self._most[kind]:
-            raise Refusal(503, Code.BUSY, f"there are too many {kind} already", {"Retry-After": "5"})
+            raise RefusedError(503, Code.BUSY, f"there are too many {kind} already", {"Retry-After": "5"})
 
     async def _counted(self, kind: str, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         with self.admit(kind):

@@ -7,7 +7,7 @@ import re
 import sys
 import threading
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TextIO
@@ -15,6 +15,7 @@ from typing import TextIO
 REPEAT_S = 60.0
 """Lines that say the same, apart from numbers and ids, come at most this often."""
 _MAX_KEYS = 500
+_MAX_LINE = 2000
 _EVENT_KEY = "dreamloop_event"
 EVENT = {_EVENT_KEY: True}
 """For lines that tell of something rare, each of which counts."""
@@ -40,6 +41,46 @@ def set_up_logging(level: str, stream: TextIO | None = None) -> None:
     if level != "debug":  # libraries tell too much for a log that is kept for years
         for library in ("aiohttp", "urllib3", "websocket", "PIL", "asyncio"):
             logging.getLogger(library).setLevel(logging.WARNING)
+
+
+@dataclass(frozen=True)
+class LogLine:
+    """One line of the log.
+
+    Attributes:
+        number: Counts the lines from 1.
+        at: Seconds since the epoch.
+    """
+
+    number: int
+    at: float
+    level: str
+    text: str
+
+
+class LogTail(logging.Handler):
+    """The newest lines, for whoever asks a running daemon."""
+
+    def __init__(self, most: int = 400) -> None:
+        super().__init__(logging.INFO)
+        self._lines: deque[LogLine] = deque(maxlen=most)
+        self._count = 0
+        self.setFormatter(_OneLine("%(message)s"))
+        self.addFilter(RepeatFilter())
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep a line."""
+        self._count += 1
+        level = record.levelname.lower()
+        self._lines.append(LogLine(self._count, record.created, level, self.format(record)[:_MAX_LINE]))
+
+    def after(self, number: int) -> tuple[LogLine, ...]:
+        """The kept lines behind one, oldest first."""
+        self.acquire()
+        try:
+            return tuple(line for line in self._lines if line.number > number)
+        finally:
+            self.release()
 
 
 @dataclass

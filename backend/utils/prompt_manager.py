@@ -12,7 +12,10 @@ from pathlib import Path
 from typing import Literal
 
 from backend.errors import Problem, PromptsError
-from backend.utils.theme_files import PartOfDay, Theme, read_theme
+from backend.utils.theme_files import PartOfDay, Theme, clean_text, read_theme
+
+SAID_THEME = "said"
+"""The theme of a prompt that somebody said to the dream."""
 
 _Signature = tuple[int, int, int]
 
@@ -30,6 +33,18 @@ class Prompt:
     theme: str
     positive: str
     negative: str
+
+
+@dataclass(frozen=True)
+class Said:
+    """Words that somebody said to the dream, which it turns to for a while.
+
+    Attributes:
+        until_s: Monotonic seconds.
+    """
+
+    text: str
+    until_s: float
 
 
 class PromptManager:
@@ -72,6 +87,17 @@ class PromptManager:
         self._prompt = 0
         self._prompt_since_s = 0.0
         self._modifier: tuple[PartOfDay, float] | None = None
+        self._said: Said | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Where the themes are."""
+        return self._folder
+
+    @property
+    def all_themes(self) -> tuple[Theme, ...]:
+        """The themes in use, in order of their files."""
+        return tuple(self._shelf.themes.values())
 
     @property
     def themes(self) -> tuple[str, ...]:
@@ -87,15 +113,55 @@ class PromptManager:
         """
         with self._lock:
             theme = self._turn(now_s)
+            said = self._said_now(now_s)
+            if said is not None:
+                return Prompt(SAID_THEME, said.text, theme.negative)
             positive = theme.positive[min(self._prompt, len(theme.positive) - 1)]
             modifier = self._modifier_for(theme, PartOfDay.of(wall))
             text = f"{positive}, {modifier}" if modifier else positive
             return Prompt(theme.name, text, theme.negative)
 
     def skip(self, now_s: float) -> None:
-        """Go on to the next theme now."""
+        """Go on to the next theme now; what was said is over."""
         with self._lock:
+            self._said = None
             self._next_theme(now_s)
+
+    def turn_to(self, name: str, now_s: float) -> None:
+        """Go on to a certain theme now; what was said is over.
+
+        Raises:
+            ValueError: There is no theme of that name.
+        """
+        with self._lock:
+            theme = self._shelf.themes.get(name)
+            if theme is None:
+                raise ValueError(f"theme {name[:60]!r}: one of {', '.join(self._shelf.themes)}")
+            self._said = None
+            self._begin(theme, now_s)
+
+    def say(self, text: str, seconds: float, now_s: float) -> Said:
+        """Dream of these words for a while, then of the themes again.
+
+        Raises:
+            ValueError: The words cannot be used; the message says what would be right.
+        """
+        words = clean_text(text)
+        if not words:
+            raise ValueError("words to dream of, not nothing")
+        with self._lock:
+            self._said = Said(words, now_s + seconds)
+            return self._said
+
+    def said(self, now_s: float) -> Said | None:
+        """What was said and still holds."""
+        with self._lock:
+            return self._said_now(now_s)
+
+    def _said_now(self, now_s: float) -> Said | None:
+        if self._said is not None and now_s >= self._said.until_s:
+            self._said = None
+        return self._said
 
     def reload(self) -> tuple[Problem, ...]:
         """Take up edits of the files; cheap enough to call every second.
@@ -119,7 +185,9 @@ class PromptManager:
         return theme
 
     def _next_theme(self, now_s: float) -> Theme:
-        theme = self._draw_theme() if self._shuffled else self._theme_after()
+        return self._begin(self._draw_theme() if self._shuffled else self._theme_after(), now_s)
+
+    def _begin(self, theme: Theme, now_s: float) -> Theme:
         self._theme, self._theme_since_s = theme.name, now_s
         self._prompt = self._rng.randrange(len(theme.positive)) if self._shuffled else 0
         self._prompt_since_s, self._modifier = now_s, None
