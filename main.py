@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from backend.core.playback import Playback
     from backend.core.report import Report
     from backend.memory_assembly import DreamMemory
+    from backend.shim.process import ShimProcess
     from backend.utils.logs import LogTail
     from backend.utils.prompt_manager import PromptManager
     from backend.utils.status_schema import Status
@@ -55,6 +56,7 @@ class Dreamloop:
 
     finished: threading.Event
     writer: StatusWriter
+    shim: ShimProcess | None = None
 
     @property
     def status(self) -> Status:
@@ -64,6 +66,8 @@ class Dreamloop:
     def tick(self) -> None:
         """Keep the status file younger than a second."""
         self.writer.tick()
+        if self.shim is not None:
+            self.shim.tick()
 
 
 @contextmanager
@@ -130,7 +134,7 @@ def compose(settings: Settings, frames: int | None) -> Iterator[Dreamloop]:
         ):
             start()
             stack.callback(stop)
-        yield Dreamloop(finished, writer)
+        yield Dreamloop(finished, writer, _shim(settings, stack))
 
 
 def _record(settings: Settings, engine: Engine, report: Report, stack: ExitStack) -> KeyframeListener:
@@ -164,6 +168,18 @@ def _remember(
     scorer.start()
     stack.callback(scorer.stop)
     return scorer.offer, commands_of(memory, lambda: report.generator.full_size).obey
+
+
+def _shim(settings: Settings, stack: ExitStack) -> ShimProcess | None:
+    """The process that serves the pages, where they are wished for; it is started by the first tick."""
+    if settings.shim.serve == "never":
+        return None
+    from backend.shim.process import ShimProcess
+    from backend.shim.spec import ShimSpec
+
+    shim = ShimProcess(ShimSpec.of(settings))
+    stack.callback(shim.stop)
+    return shim
 
 
 def _log_tail(stack: ExitStack) -> LogTail:
@@ -360,7 +376,7 @@ def _settings(args: argparse.Namespace) -> Settings:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from backend.cli import config, control, doctor, engine, memory, run, status
+    from backend.cli import config, control, doctor, engine, memory, run, shim, status
 
     parser = argparse.ArgumentParser(
         prog="main.py", description="Dreamloop: a machine that dreams, day and night."
@@ -371,7 +387,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     run.add_parser(commands).set_defaults(handler=_run)
     doctor.add_parser(commands).set_defaults(handler=_doctor)
-    for module in (status, control, memory, config, engine):
+    for module in (status, control, memory, shim, config, engine):
         module.add_parser(commands)
     return parser
 

@@ -186,6 +186,17 @@ class StorageSettings(Section):
     keyframe_budget: Bytes = _key("500 MB", "The most that these may take on disk")
 
 
+class ShimSettings(Section):
+    """The pages, and the HTTP face behind them."""
+
+    serve: Literal["always", "never"] = _key("always", "Whether a running dream serves them")
+    host: Name = _key("127.0.0.1", "Address to listen on; any but this machine's own asks for a token")
+    port: int = _key("8422", "Port to listen on; 0 takes a free one", ge=0, le=65535)
+    token_file: Folder | None = _key(AUTO, "File with the token, mode 0600; auto: token in storage.status")
+    cors_origins: Names = _key("[]", "Web pages from elsewhere that may ask, e.g. https://wall.example")
+    upstream: Url | None = _key(AUTO, "Shim of the machine that dreams, where only folders are shared")
+
+
 class LogSettings(Section):
     """What is told while it runs."""
 
@@ -202,6 +213,7 @@ class Settings(Section):
     prompts: PromptsSettings = _section()
     display: DisplaySettings = _section()
     storage: StorageSettings = _section()
+    shim: ShimSettings = _section()
     log: LogSettings = _section()
 
 

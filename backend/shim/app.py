@@ -6,8 +6,6 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from pathlib import Path
 
 from fastapi import FastAPI
 from starlette.middleware import Middleware
@@ -15,7 +13,7 @@ from starlette.middleware import Middleware
 from backend.shim.answers import install_errors
 from backend.shim.daemon import Daemon
 from backend.shim.frame_files import FrameFiles
-from backend.shim.guard import Access, Guard
+from backend.shim.guard import Access, Guard, known_origins
 from backend.shim.memory_files import MemoryFiles
 from backend.shim.pages import page_routes
 from backend.shim.routes_control import control_routes
@@ -23,6 +21,7 @@ from backend.shim.routes_frames import frame_routes
 from backend.shim.routes_memory import memory_routes
 from backend.shim.routes_status import status_routes
 from backend.shim.routes_studio import studio_routes
+from backend.shim.spec import ShimSpec, token_of
 from backend.shim.status_feed import StatusFeed
 from backend.shim.viewers import Viewers
 
@@ -30,26 +29,19 @@ MOST = {"event streams": 256, "MJPEG viewers": 64, "long polls": 512}
 """Viewers of each kind; more are asked to come back later."""
 
 
-@dataclass(frozen=True)
-class Sources:
-    """What the shim reads.
+def create_app(spec: ShimSpec) -> FastAPI:
+    """The whole HTTP face, as an ASGI application.
 
-    Attributes:
-        output: The daemon's output folder.
-        status: Its status folder.
-        memory: The memory's folder, None where the dream has none.
+    Raises:
+        StorageError: A token is needed and can be neither read nor made.
+        ValueError: The token that there is cannot be used.
     """
-
-    output: Path
-    status: Path
-    memory: Path | None = None
-
-
-def create_app(sources: Sources, access: Access) -> FastAPI:
-    """The whole HTTP face, as an ASGI application."""
-    feed = StatusFeed(sources.status / "status.json", time.monotonic)
-    daemon = Daemon(sources.status)
-    frames, viewers = FrameFiles(sources.output), Viewers(MOST)
+    access = Access(
+        token_of(spec.token_file) if spec.is_open else None, known_origins(spec.cors_origins), spec.is_open
+    )
+    feed = StatusFeed(spec.status / "status.json", time.monotonic)
+    daemon = Daemon(spec.status)
+    frames, viewers = FrameFiles(spec.output), Viewers(MOST)
 
     @contextlib.asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:
@@ -75,7 +67,7 @@ def create_app(sources: Sources, access: Access) -> FastAPI:
     install_errors(app)
     app.include_router(status_routes(feed, viewers))
     app.include_router(frame_routes(feed, frames, viewers))
-    app.include_router(memory_routes(daemon, MemoryFiles(sources.memory)))
+    app.include_router(memory_routes(daemon, MemoryFiles(spec.memory)))
     app.include_router(control_routes(daemon))
     app.include_router(studio_routes(daemon))
     app.include_router(page_routes())

@@ -68,7 +68,30 @@ def status_routes(feed: StatusFeed, viewers: Viewers) -> APIRouter:
         """How much of the dream is ready, for front ends that show a bar."""
         return json_answer(_progress(feed))
 
+    @router.get("/livez")
+    async def live() -> Response:
+        """Whether this HTTP face answers; the dream behind it is another matter."""
+        return json_answer({"status": "ok"})
+
+    @router.get("/readyz", responses={503: {"model": ErrorAnswer}})
+    async def ready() -> Response:
+        """Whether a display has something fresh to show."""
+        if not feed.fresh:
+            raise RefusedError(503, Code.NO_DAEMON, "no fresh status: Dreamloop stalls or is not running")
+        return _begun(feed)
+
+    @router.get("/startupz", responses={503: {"model": ErrorAnswer}})
+    async def started() -> Response:
+        """Whether a first picture has been shown."""
+        return _begun(feed)
+
     return router
+
+
+def _begun(feed: StatusFeed) -> Response:
+    if feed.newest is None or feed.newest.frame is None:
+        raise RefusedError(503, Code.NO_DAEMON, "no picture has been shown yet")
+    return json_answer({"status": "ok", "frame": feed.newest.frame_sequence})
 
 
 def _there(feed: StatusFeed) -> Snapshot:

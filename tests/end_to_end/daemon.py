@@ -31,6 +31,7 @@ def write_config(folder: Path, **sections: dict[str, Any]) -> Path:
     """A config.yaml that keeps everything in ``folder`` and dreams small and fast."""
     tree: dict[str, dict[str, Any]] = {
         "storage": {"output": "output", "status": "status"},
+        "shim": {"serve": "never"},
         "prompts": {"folder": str(MAIN.parent / "prompts")},
     }
     for source in (_QUICK, sections):
