@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from backend.core.pace import Pace
     from backend.core.playback import Playback
     from backend.core.report import Report
+    from backend.core.scorer import Scorer
+    from backend.core.supervisor import Supervised, Supervisor
     from backend.memory_assembly import DreamMemory
     from backend.shim.process import ShimProcess
     from backend.utils.logs import LogTail
@@ -56,6 +58,8 @@ class Dreamloop:
 
     finished: threading.Event
     writer: StatusWriter
+    supervisor: Supervisor
+    controller: DreamController
     shim: ShimProcess | None = None
 
     @property
@@ -63,8 +67,21 @@ class Dreamloop:
         """The newest status."""
         return self.writer.latest
 
+    @property
+    def stalled(self) -> str | None:
+        """Who hangs; None while frames are shown or rest is legitimate: a watchdog may be told so."""
+        return self.supervisor.stalled
+
+    @property
+    def given_up(self) -> str | None:
+        """Why the process must end and be started anew; None while all can be kept going."""
+        return self.supervisor.given_up
+
     def tick(self) -> None:
-        """Keep the status file younger than a second."""
+        """Look after the parts, and keep the status file younger than a second."""
+        self.supervisor.look(time.monotonic())
+        if self.given_up is not None:
+            self.controller.give_up(self.given_up)
         self.writer.tick()
         if self.shim is not None:
             self.shim.tick()
@@ -87,6 +104,7 @@ def compose(settings: Settings, frames: int | None) -> Iterator[Dreamloop]:
     from backend.core.desk import Desk
     from backend.core.memory_report import MemoryReport
     from backend.core.report import first_body
+    from backend.core.supervisor import Supervisor
     from backend.memory_assembly import open_memory
     from backend.utils.control import SOCKET_NAME, ControlServer
     from backend.utils.status_writer import StatusWriter
@@ -108,9 +126,11 @@ def compose(settings: Settings, frames: int | None) -> Iterator[Dreamloop]:
         report.memory = MemoryReport(memory, problem)
         told_of_keyframes = [_record(settings, engine, report, stack)]
         ask_memory: Handler = partial(_no_memory, problem)
+        judges: tuple[Supervised, ...] = ()
         if memory is not None:
-            told, ask_memory = _remember(memory, settings, engine, report, stack)
-            told_of_keyframes.append(told)
+            scorer, ask_memory = _remember(memory, settings, engine, report, stack)
+            told_of_keyframes.append(scorer.offer)
+            judges = (scorer.part,)
         controller.on_keyframe = lambda *news: [tell(*news) for tell in told_of_keyframes]
         writer.snapshot = report.body
         playback.on_shown, playback.on_limit = writer.publish, finished.set
@@ -134,7 +154,10 @@ def compose(settings: Settings, frames: int | None) -> Iterator[Dreamloop]:
         ):
             start()
             stack.callback(stop)
-        yield Dreamloop(finished, writer, _shim(settings, stack))
+        shim = _shim(settings, stack)
+        parts: list[Supervised] = [playback.part, controller.part, *engine.parts, *judges, control.part]
+        supervisor = Supervisor(parts if shim is None else [*parts, shim], [playback])
+        yield Dreamloop(finished, writer, supervisor, controller, shim)
 
 
 def _record(settings: Settings, engine: Engine, report: Report, stack: ExitStack) -> KeyframeListener:
@@ -158,8 +181,8 @@ def _record(settings: Settings, engine: Engine, report: Report, stack: ExitStack
 
 def _remember(
     memory: DreamMemory, settings: Settings, engine: Engine, report: Report, stack: ExitStack
-) -> tuple[KeyframeListener, Handler]:
-    """Have each keyframe judged and remembered; gives who answers questions about the memory, too."""
+) -> tuple[Scorer, Handler]:
+    """Have each keyframe judged and remembered; gives the judge, and who answers about the memory."""
     from backend.interpolation.latent_encoder import LatentEncoder
     from backend.memory_assembly import commands_of, scorer_of
 
@@ -167,7 +190,7 @@ def _remember(
     report.memory.scorer = scorer
     scorer.start()
     stack.callback(scorer.stop)
-    return scorer.offer, commands_of(memory, lambda: report.generator.full_size).obey
+    return scorer, commands_of(memory, lambda: report.generator.full_size).obey
 
 
 def _shim(settings: Settings, stack: ExitStack) -> ShimProcess | None:

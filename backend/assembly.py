@@ -30,6 +30,7 @@ from backend.core.housekeeping import Housekeeping
 from backend.core.job_actions import Patience
 from backend.core.jobs import FileRef
 from backend.core.model_choice import ModelWish, choose_models
+from backend.core.supervisor import Supervised
 from backend.core.workflow_files import load_workflow
 from backend.engine.process import EngineProcess
 from backend.errors import ConfigError, EngineError, GraphUnfit, Problem, StorageError
@@ -44,7 +45,7 @@ _EMBEDDED_TRANSFER_S = 15.0
 _NOWHERE = "http://127.0.0.1:0"
 
 
-class _Child(Protocol):
+class _Child(Supervised, Protocol):
     """A process that can be kept running."""
 
     def ensure_running(self, wait_s: float = 0.0) -> str: ...
@@ -56,6 +57,7 @@ class _Ours(OwnProcess):
     """An engine's process that is ours."""
 
     def __init__(self, child: _Child, wait_s: float) -> None:
+        self.supervised = child
         self._child = child
         self._wait_s = wait_s
 

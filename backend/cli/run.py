@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, Protocol
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:  # `main.py --help` must not wait for pydantic
 log = logging.getLogger(__name__)
 
 _TICK_S = 0.2
+_STOP_S = 9.0
 
 
 class RunningDream(Protocol):
@@ -34,6 +36,11 @@ class RunningDream(Protocol):
 
     @property
     def status(self) -> Status: ...
+
+    @property
+    def given_up(self) -> str | None:
+        """Why it must end and be started anew, None while it need not."""
+        ...
 
     def tick(self) -> None: ...
 
@@ -51,9 +58,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(args: argparse.Namespace, settings: Settings, compose: Compose, signals: Signals) -> int:
     """Dream; returns the exit status."""
     try:
-        with compose(settings, args.frames) as dream:
+        with ExitStack() as stack, compose(settings, args.frames) as dream:
             _watch(dream, signals)
-            shown = dream.status
+            shown, given_up = dream.status, dream.given_up
+            stack.enter_context(_ends_in_time(exit_codes.OK if given_up is None else exit_codes.FAULT))
     except AlreadyRunning as error:
         print(f"dreamloop: {error}", file=sys.stderr)
         return exit_codes.ALREADY_RUNNING
@@ -65,7 +73,25 @@ def run(args: argparse.Namespace, settings: Settings, compose: Compose, signals:
         return exit_codes.STORAGE
     number = shown.frame.sequence if shown.frame else 0
     log.info("stopped after %d shown frames; the newest is number %d", shown.display.frames_shown, number)
-    return exit_codes.OK
+    return exit_codes.OK if given_up is None else exit_codes.FAULT
+
+
+@contextmanager
+def _ends_in_time(status: int) -> Iterator[None]:
+    """A part that hangs must not keep the process: it ends some seconds later, come what may."""
+    last_resort = threading.Timer(_STOP_S, _end_at_once, (status,))
+    last_resort.daemon = True
+    last_resort.start()
+    try:
+        yield
+    finally:
+        last_resort.cancel()
+
+
+def _end_at_once(status: int) -> None:
+    log.error("something does not stop: Dreamloop ends without it")
+    logging.shutdown()
+    os._exit(status)
 
 
 def _refusal(error: StorageError, storage: StorageSettings) -> str:
@@ -97,7 +123,7 @@ def _watch(dream: RunningDream, signals: Signals) -> None:
     """Keep the status fresh and the terminal's line calm until it is time to stop."""
     line = LiveLine(sys.stderr)
     try:
-        while not signals.stop and not dream.finished.wait(_TICK_S):
+        while not (signals.stop or dream.given_up or dream.finished.wait(_TICK_S)):
             try:
                 dream.tick()
                 line.show(dream.status)

@@ -40,6 +40,7 @@ from backend.core.settler import Settler, tell_ended
 from backend.core.switchboard import Switchboard
 from backend.core.wire import Wire, connect_wire
 from backend.errors import EngineAnswerError, EngineError, EngineUnreachable
+from backend.utils.part import Part
 
 __all__ = [
     "ComfyUIClient",
@@ -133,6 +134,11 @@ class ComfyUIClient:
     def connection(self) -> Connection:
         """How we stand with the server."""
         return self._switchboard.connection
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """Its two threads, to be supervised."""
+        return (self._listener.part, self._settler.part)
 
     def start(self) -> None:
         """Starts the listener and the settler, without which no job ends."""

@@ -16,8 +16,12 @@ from typing import Protocol
 
 from backend.core.comfyui_messages import FEATURE_FLAGS, Event, parse_binary, parse_text
 from backend.core.wire import ControlFrame, Wire, WireClosed, connect_wire
+from backend.utils.part import Part
 
 log = logging.getLogger(__name__)
+
+# The longest wait between two attempts and the longest handshake that the settings allow, and some more.
+_TURN_S = 120.0
 
 
 class Ears(Protocol):
@@ -76,22 +80,20 @@ class SocketListener:
         self._clock = clock
         self._rng = rng or random.Random()
         self._wire: Wire | None = None
-        self._closing = threading.Event()
         self._kicked = threading.Event()
         self._failures = 0
         self._tried_at = float("-inf")
-        self._thread = threading.Thread(target=self._run, name="comfyui-socket", daemon=True)
+        self.part = Part("comfyui-socket", self._one_turn, limit_s=_TURN_S, stumbled=self._stumbled)
 
     def start(self) -> None:
         """Begins to connect."""
-        self._thread.start()
+        self.part.start()
 
     def close(self, timeout_s: float) -> None:
         """Closes the connection and ends the thread."""
-        self._closing.set()
+        self.part.stopping.set()
         self.kick(anew=True)
-        if self._thread.ident not in (None, threading.get_ident()):
-            self._thread.join(timeout_s)
+        self.part.stop(timeout_s)
 
     def kick(self, *, anew: bool = False) -> None:
         """Shortens a wait for the next attempt; ``anew`` drops the connection that stands, too."""
@@ -127,27 +129,26 @@ class SocketListener:
         longest = min(times.backoff_max_s, times.backoff_s * 2.0 ** min(self._failures, 16))
         return max(times.backoff_s, longest * self._rng.uniform(0.5, 1.0))
 
-    def _run(self) -> None:
-        while not self._closing.is_set():
-            try:
-                self.turn()
-            except Exception:  # the thread must live as long as the client
-                self._failures += 1
-                log.exception("the socket listener stumbled")
-            self._rest()
+    def _one_turn(self) -> None:
+        self.turn()
+        self._rest()
+
+    def _stumbled(self, error: Exception) -> None:
+        self._failures += 1
 
     def _rest(self) -> None:
         waited = self._kicked.wait(max(0.0, self._tried_at + self.wait_s() - self._clock()))
         self._kicked.clear()
         if waited:
-            self._closing.wait(max(0.0, self._tried_at + self._times.backoff_s - self._clock()))
+            self.part.stopping.wait(max(0.0, self._tried_at + self._times.backoff_s - self._clock()))
 
     def _listen(self, wire: Wire, client_id: str) -> None:
         wire.send(FEATURE_FLAGS)
         self._ears.opened(client_id)
         alive_at = ticked_at = pinged_at = self._clock()
-        while not self._closing.is_set():
+        while not self.part.stopping.is_set():
             frame = wire.receive(self._times.tick_s)
+            self.part.beat()
             now = self._clock()
             if frame is not None:
                 alive_at = now

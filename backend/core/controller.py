@@ -32,6 +32,7 @@ from backend.errors import (
     Problem,
 )
 from backend.interpolation.latent_encoder import warm_up
+from backend.utils.part import Part
 from backend.utils.prompt_manager import PromptManager
 from backend.utils.status_schema import Reason, ReasonCode, State
 
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _LONGEST_WAIT_S = 0.5
+# A turn may ask a slow engine several questions, each of which has a deadline of a minute at most.
+_TURN_S = 240.0
 _PROMPTS_CHECK_S = 1.0
 # After so many bad keyframes from one latent the next is dreamt fresh: the latent may be the fault.
 _FRESH_AFTER = 3
@@ -128,25 +131,29 @@ class DreamController:
         self._pending: KeyframeJob | None = None
         self._previous: Keyframe | None = None
         self._paused = False
-        self._stopping = threading.Event()
+        self._given_up: str | None = None
         self._prompts_checked = clock()
-        self._thread = threading.Thread(target=self._run, name="dream-loop", daemon=True)
+        self.part = Part("dream-loop", self._one_turn, limit_s=_TURN_S, stumbled=self._stumbled)
 
     def start(self) -> None:
         """Begin to dream."""
         threading.Thread(target=warm_up, name="warm-up", daemon=True).start()
-        self._thread.start()
+        self.part.start()
 
     def announce_stop(self) -> None:
         """The daemon is about to end: the state says so from now on."""
-        self._stopping.set()
+        self.part.stopping.set()
         self._wake.set()
+
+    def give_up(self, why: str) -> None:
+        """The daemon is about to end because something of it cannot be kept going."""
+        self._given_up = why
+        self.announce_stop()
 
     def stop(self, timeout_s: float = 2.0) -> None:
         """End the loop after its turn; one that an engine keeps waiting ends with the process."""
         self.announce_stop()
-        if self._thread.is_alive():
-            self._thread.join(timeout_s)
+        self.part.stop(timeout_s)
 
     def pause(self) -> None:
         """Send for nothing more and hold the picture, until resume()."""
@@ -216,7 +223,7 @@ class DreamController:
     @property
     def state(self) -> State:
         """What the machine is doing, in one word."""
-        if self._stopping.is_set():
+        if self.part.stopping.is_set():
             return State.STOPPING
         if self._paused:
             return State.PAUSED
@@ -232,7 +239,10 @@ class DreamController:
     @property
     def reason(self) -> Reason:
         """Why the state is what it is, as a code and a sentence."""
-        if self._paused and not self._stopping.is_set():
+        if self._given_up is not None:
+            sentence = f"{self._given_up}; Dreamloop ends, to be started anew by whoever keeps it running"
+            return Reason(code=ReasonCode.FAULT, sentence=sentence)
+        if self._paused and not self.part.stopping.is_set():
             return Reason(code=ReasonCode.USER, sentence="paused on request; `main.py resume` goes on")
         if self._playback.storage_error is not None:
             return Reason(
@@ -380,14 +390,10 @@ class DreamController:
             self._care.server_gone()
         self._trouble.happened(error, now)
 
-    def _run(self) -> None:
-        while not self._stopping.is_set():
-            self._wake.clear()
-            try:
-                busy = self.turn()
-            except Exception as error:
-                log.exception("the dream loop stumbled; it goes on")
-                self._trouble.happened(error, self._clock())
-                busy = False
-            if not busy:
-                self._wake.wait(_LONGEST_WAIT_S)
+    def _one_turn(self) -> None:
+        self._wake.clear()
+        if not self.turn():
+            self._wake.wait(_LONGEST_WAIT_S)
+
+    def _stumbled(self, error: Exception) -> None:
+        self._trouble.happened(error, self._clock())

@@ -18,6 +18,7 @@ from backend.core.housekeeping import Housekeeping
 from backend.core.jobs import FileRef, Finished, Graph, Interrupted, Job, JobEnd
 from backend.core.model_family import ModelFamily
 from backend.core.node_catalog import NodeCatalog
+from backend.core.supervisor import Supervised
 from backend.core.workflow_builder import DecodeLatents, EncodePicture, Request, Workflow
 from backend.errors import EngineAnswerError, EngineError, GraphUnfit, JobFailed
 from backend.utils.prompt_manager import Prompt
@@ -59,7 +60,13 @@ class EngineFacts:
 
 
 class OwnProcess:
-    """An engine's process that is ours; this one stands for a process that is not."""
+    """An engine's process that is ours; this one stands for a process that is not.
+
+    Attributes:
+        supervised: Who keeps it running, and counts how often it fails.
+    """
+
+    supervised: Supervised | None = None
 
     def ensure_running(self) -> str | None:
         """Starts it, or starts it again where it has ended or hangs; its URL, None where it is not ours.
@@ -124,6 +131,12 @@ class Engine:
         self._plan: Plan | None = None
         self._catalog = NodeCatalog({})
         self._words = ("", "")
+
+    @property
+    def parts(self) -> tuple[Supervised, ...]:
+        """What may fail and is to be supervised: the client's threads, and the process where that is ours."""
+        process = self._process.supervised
+        return self.client.parts if process is None else (*self.client.parts, process)
 
     @property
     def catalog(self) -> NodeCatalog:

@@ -12,9 +12,11 @@ from pathlib import Path
 from backend.core.crossfade import crossfade
 from backend.core.frame_buffer import Frame, FrameBuffer, FrameKind
 from backend.core.frame_shelf import FrameShelf, ShownFrame
+from backend.core.liveness import Vital
 from backend.core.pace import Pace
 from backend.core.replay import Replay
 from backend.errors import DreamloopError, PictureRejected, StorageError
+from backend.utils.part import Part
 from backend.utils.picture_check import inspect_picture
 
 log = logging.getLogger(__name__)
@@ -29,6 +31,9 @@ _BRIDGE_S = 1.2
 _RATE_FRAMES = 31
 _SILENT_FRAMES = 5
 _AFTER_THE_TITLE = sys.maxsize
+# A disk that takes longer for a frame hangs; so does a display that is late by so much.
+_TURN_S = 5.0
+_OVERDUE_S = 30.0
 _DREAMT = (FrameKind.KEYFRAME, FrameKind.IN_BETWEEN)
 
 
@@ -83,6 +88,8 @@ class Playback:
         self._last_fresh = clock()
         self._left_s = 0.0  # of the picture on display, in seconds of dream
         self._length_s = 0.0  # of that picture
+        self._moves = 0  # pictures shown, and those that the disk refused
+        self._has_nothing = False
         self._shown_at: deque[float] = deque(maxlen=_RATE_FRAMES)
         self._recall = recall
         self._walk: Iterator[Frame] | None = None
@@ -91,8 +98,7 @@ class Playback:
         self._bridge: Iterator[Frame] = iter(())
         self._apart: bytes | None = None  # the picture on display, where the next one is no neighbour of it
         self._awake = threading.Event()
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="playback", daemon=True)
+        self.part = Part("playback", self._turn, limit_s=_TURN_S)
 
     @property
     def shown_fps(self) -> float:
@@ -113,16 +119,25 @@ class Playback:
         """Whether memories or kept frames are on display because no new ones come."""
         return self._replay is not None or self._walk is not None
 
+    @property
+    def vital(self) -> Vital:
+        """Whether pictures move on, which is what all of this is for."""
+        rest = ""
+        if self.paused or self.frames_shown == self._limit:
+            rest = "the picture is held"
+        elif self._has_nothing and self._buffer.ready_s == 0.0:
+            rest = "there is nothing to show"
+        return Vital("the display", self._moves, _OVERDUE_S + self._length_s / self.speed, rest)
+
     def start(self) -> None:
         """Begin to show frames."""
-        self._thread.start()
+        self.part.start()
 
     def stop(self, timeout_s: float = 5.0) -> None:
         """Show no more frames; the last one stays."""
-        self._stopping.set()
+        self.part.stopping.set()
         self._awake.set()
-        if self._thread.is_alive():
-            self._thread.join(timeout_s)
+        self.part.stop(timeout_s)
 
     def wake(self) -> None:
         """Something changed: look again now."""
@@ -158,6 +173,7 @@ class Playback:
         if self._left_s > 0.0 and not self._is_starved(now):
             return min(self._left_s / self.speed, _IDLE_S)
         shown_s = self._advance(now)
+        self._has_nothing = shown_s is None
         if shown_s is None:
             self._left_s = 0.0
             return _IDLE_S
@@ -212,6 +228,7 @@ class Playback:
             self._count()
         except StorageError as error:
             self._refused(error)
+        self._moves += 1
         self.on_shown()
 
     def _replay_one(self, now: float) -> float | None:
@@ -262,6 +279,7 @@ class Playback:
         except StorageError as error:
             replay.discard(path)
             self._refused(error)
+        self._moves += 1
         self.on_shown()
 
     def _leave_replay(self, frame: Frame) -> None:
@@ -284,12 +302,6 @@ class Playback:
         self.storage_error = str(error)
         log.error("a frame could not be written: %s", error)
 
-    def _run(self) -> None:
-        while not self._stopping.is_set():
-            try:
-                wait_s = self.tick(self._clock())
-            except Exception:
-                log.exception("playback stumbled; it goes on with the next frame")
-                wait_s = 1.0
-            self._awake.wait(wait_s)
-            self._awake.clear()
+    def _turn(self) -> None:
+        self._awake.wait(self.tick(self._clock()))
+        self._awake.clear()

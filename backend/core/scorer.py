@@ -27,6 +27,7 @@ from backend.core.provenance import scored
 from backend.errors import DreamloopError, StorageError
 from backend.interpolation.latent_encoder import read_latents, write_latents
 from backend.utils.logs import EVENT
+from backend.utils.part import Part
 from backend.utils.status_schema import utc_text
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ _RECENT = 24
 _BANDS = ((0.0, 0.3), (0.3, 0.5), (0.5, 0.7), (0.7, 0.95))
 _OF_EACH_BAND = 16
 _LONGEST_WAIT_S = 1.0
+# CLIP on a small CPU, with torch to be loaded first, or a seed that waits for a slow engine.
+_TURN_S = 300.0
 
 
 class Judge(Protocol):
@@ -154,20 +157,18 @@ class Scorer:
         self._ids: OrderedDict[int, str] = OrderedDict()
         self._offers: deque[_Offer] = deque()
         self._something = threading.Condition()
-        self._stopping = False
-        self._thread = threading.Thread(target=self._run, name="scorer", daemon=True)
+        self.part = Part("scorer", self._one_turn, limit_s=_TURN_S)
 
     def start(self) -> None:
         """Begin to judge."""
-        self._thread.start()
+        self.part.start()
 
     def stop(self, timeout_s: float = 2.0) -> None:
         """Judge no more, and keep what is known for the next start."""
         with self._something:
-            self._stopping = True
+            self.part.stopping.set()
             self._something.notify_all()
-        if self._thread.is_alive():
-            self._thread.join(timeout_s)
+        self.part.stop(timeout_s)
         self._keep_state()
 
     def restore(self, stored: Mapping[str, Any]) -> None:
@@ -331,14 +332,8 @@ class Scorer:
         except DreamloopError as error:
             log.warning("the state of the memory's policies is not kept: %s", error)
 
-    def _run(self) -> None:
-        while not self._stopping:
-            try:
-                busy = self.turn()
-            except Exception:
-                log.exception("the scorer stumbled; it goes on with the next keyframe")
-                busy = False
-            if not busy:
-                with self._something:
-                    if not self._offers and not self._stopping:
-                        self._something.wait(_LONGEST_WAIT_S)
+    def _one_turn(self) -> None:
+        if not self.turn():
+            with self._something:
+                if not self._offers and not self.part.stopping.is_set():
+                    self._something.wait(_LONGEST_WAIT_S)

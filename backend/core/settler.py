@@ -13,10 +13,13 @@ from backend.core.job_actions import Action, Cancel, Fetch, Forget, LookUp, Post
 from backend.core.job_tracker import JobTracker
 from backend.core.jobs import Picture
 from backend.errors import EngineAnswerError, EngineError, EngineUnreachable, GraphRejected
+from backend.utils.part import Part
 
 log = logging.getLogger(__name__)
 
 _LONGEST_WAIT_S = 60.0
+# A wait, then a question and a file, each with a deadline of its own.
+_TURN_S = 240.0
 
 
 class Settler:
@@ -39,20 +42,18 @@ class Settler:
         self._clock = clock
         self.emptied = 0
         """Pictures that were fetched and left as empty files, since the server deletes none."""
-        self._closing = False
-        self._thread = threading.Thread(target=self._run, name="comfyui-settler", daemon=True)
+        self.part = Part("comfyui-settler", self._one_turn, limit_s=_TURN_S, stumbled=self._stumbled)
 
     def start(self) -> None:
         """Starts the thread."""
-        self._thread.start()
+        self.part.start()
 
     def close(self, timeout_s: float) -> None:
         """Ends the thread after the call that it is in."""
         with self._lock:
-            self._closing = True
+            self.part.stopping.set()
             self._lock.notify_all()
-        if self._thread.ident not in (None, threading.get_ident()):
-            self._thread.join(timeout_s)
+        self.part.stop(timeout_s)
 
     def turn(self) -> bool:
         """Does what is due, one thing at most; False if there was nothing."""
@@ -70,20 +71,18 @@ class Settler:
         tell_ended(self._tracker, self._lock)
         return True
 
-    def _run(self) -> None:
-        while not self._closing:
-            try:
-                if not self.turn():
-                    self._wait()
-            except Exception:  # the thread must live as long as the client
-                log.exception("the settler stumbled")
-                with self._lock:
-                    self._tracker.back_off(self._clock())
+    def _one_turn(self) -> None:
+        if not self.turn():
+            self._wait()
+
+    def _stumbled(self, error: Exception) -> None:
+        with self._lock:
+            self._tracker.back_off(self._clock())
 
     def _wait(self) -> None:
         with self._lock:
             wait_s = self._tracker.wake_at() - self._clock()
-            if wait_s > 0 and not self._closing:
+            if wait_s > 0 and not self.part.stopping.is_set():
                 self._lock.wait(min(wait_s, _LONGEST_WAIT_S))
 
     def _do(self, action: Action) -> None:
@@ -113,6 +112,7 @@ class Settler:
         pictures: list[Picture] = []
         try:
             for node_id, file in action.files:
+                self.part.beat()
                 pictures.append(self._server.picture(file, node_id))
         except EngineAnswerError as error:
             log.warning("a picture cannot be had: %s", error)
@@ -121,6 +121,7 @@ class Settler:
         tell_ended(self._tracker, self._lock)
         for _, file in action.files[: len(pictures)]:
             # The server keeps them until it ends, at a deaf socket gigabytes an hour: leave an empty file.
+            self.part.beat()
             self._server.upload(b"", file, overwrite=True)
             self.emptied += 1
 

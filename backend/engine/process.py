@@ -105,7 +105,7 @@ class EngineProcess(KeptProcess[_Engine]):
         return url
 
     def _new_child(self, now_s: float) -> _Engine:
-        return _Engine(self._name, self._command, now_s)
+        return _Engine(self.name, self._command, now_s)
 
     def _answers(self, child: _Engine) -> bool:
         return child.port is not None and self._answers_at(child.port)

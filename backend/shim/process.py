@@ -88,7 +88,7 @@ class ShimProcess(KeptProcess[_Shim]):
     def _new_child(self, now_s: float) -> _Shim:
         # It needs none of our settings, of which some are secret.
         kept = {key: value for key, value in os.environ.items() if not key.startswith("DREAMLOOP_")}
-        return _Shim(self._name, shim_command(self._spec), now_s, environment=kept)
+        return _Shim(self.name, shim_command(self._spec), now_s, environment=kept)
 
     def _answers(self, child: _Shim) -> bool:
         return child.url is not None and _answers_at(child.url)

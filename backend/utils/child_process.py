@@ -186,10 +186,13 @@ class KeptProcess(ABC, Generic[C]):
     """
 
     def __init__(self, name: str, clock: Callable[[], float], *, start_s: float, silent_s: float) -> None:
-        self._name = name
+        self.name = name
         self._clock = clock
         self._start_s = start_s
         self._silent_s = silent_s
+        self.crashes = 0
+        """How often a child that had served ended, or hung, without having been asked to end."""
+        self.last_crash = ""
         self._lock = threading.Lock()
         self._child: C | None = None
         self._backoff_s = 0.0
@@ -249,7 +252,7 @@ class KeptProcess(ABC, Generic[C]):
         older = self._child
         child = self._alive_or_started()
         if child is older and self._hangs(child):
-            _log.warning("%s hangs: killing it", self._name)
+            _log.warning("%s hangs: killing it", self.name)
             child.signal(signal.SIGKILL)
             child.gone.wait(_KILL_S)
             child = self._alive_or_started()
@@ -258,7 +261,7 @@ class KeptProcess(ABC, Generic[C]):
     def _alive_or_started(self) -> C:
         with self._lock:
             if self._stopped:
-                raise EngineUnreachable(self._name, "it was stopped")
+                raise EngineUnreachable(self.name, "it was stopped")
             if self._child is not None and not self._child.gone.is_set():
                 return self._child
             now_s = self._clock()
@@ -268,7 +271,7 @@ class KeptProcess(ABC, Generic[C]):
             if now_s < self._not_before_s:
                 wait_s = self._not_before_s - now_s
                 cause = f"it ended and is started again in {wait_s:.1f} s{self._last_words()}"
-                raise EngineUnreachable(self._name, cause)
+                raise EngineUnreachable(self.name, cause)
             self._child = self._new_child(now_s)
             self._child.start()
             return self._child
@@ -277,7 +280,7 @@ class KeptProcess(ABC, Generic[C]):
         """Whether a child that runs is beyond hope; EngineUnreachable while it is only silent."""
         now_s = self._clock()
         if child.ending:
-            raise EngineUnreachable(self._name, "it is being restarted")
+            raise EngineUnreachable(self.name, "it is being restarted")
         if not child.ready:
             hangs = now_s - child.started_s >= self._start_s
             child.silent_since_s = child.started_s if hangs else None
@@ -291,13 +294,17 @@ class KeptProcess(ABC, Generic[C]):
         silent_s = now_s - child.silent_since_s
         if child.silent_probes >= _SILENT_PROBES and silent_s >= self._silent_s:
             return True
-        raise EngineUnreachable(self._name, f"it runs, but has been silent for {silent_s:.0f} s")
+        raise EngineUnreachable(self.name, f"it runs, but has been silent for {silent_s:.0f} s")
 
     def _back_off(self, child: C, now_s: float) -> None:
         """A child ended: decides when the next one may start."""
         well_until_s = now_s if child.silent_since_s is None else child.silent_since_s
         served_well = well_until_s - child.started_s >= _GOOD_RUN_S
         asked_to_end = child.ending and child.silent_since_s is None
+        # One that never served needs a person: to begin anew with all of Dreamloop would not help it.
+        if child.ready and not asked_to_end:
+            self.crashes += 1
+            self.last_crash = f"status {child.status}" if child.silent_since_s is None else "it hung"
         longer_s = min(_BACKOFF_LAST_S, max(_BACKOFF_FIRST_S, 2 * self._backoff_s))
         self._backoff_s = 0.0 if served_well or asked_to_end else longer_s
         self._not_before_s = now_s + self._backoff_s

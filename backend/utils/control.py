@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from backend.errors import NoDaemon, StorageError
+from backend.utils.part import Part
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +35,7 @@ MAX_CLIENTS = 8
 CLIENT_DEADLINE_S = 3.0
 _ACCEPT_S = 0.25
 _RETRY_S = 10.0
+_TURN_S = 10.0
 _MAX_ADDRESS_BYTES = 100  # sun_path holds 104 bytes on macOS, 108 on Linux
 
 
@@ -59,8 +61,7 @@ class ControlServer:
         self._retry_at = float("-inf")
         self._handling = threading.Lock()
         self._room = threading.BoundedSemaphore(MAX_CLIENTS)
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="control", daemon=True)
+        self.part = Part("control", self.turn, limit_s=_TURN_S)
 
     def start(self) -> None:
         """Begins to listen.
@@ -69,34 +70,24 @@ class ControlServer:
             StorageError: Another daemon answers at this very socket.
         """
         self._reopen()
-        self._thread.start()
+        self.part.start()
 
     def stop(self) -> None:
         """Ends listening and removes the socket."""
-        self._stopping.set()
-        if self._thread.is_alive():
-            self._thread.join(2 * _ACCEPT_S + 1.0)
+        self.part.stop(2 * _ACCEPT_S + 1.0)
         self._close()
 
     def turn(self) -> None:
         """Looks after the socket, then waits a moment for one client."""
         if self._listener is None or _inode_of(self.path) != self._inode:
             if self._clock() < self._retry_at:
-                self._stopping.wait(_ACCEPT_S)
+                self.part.stopping.wait(_ACCEPT_S)
                 return
             self._reopen()
         if self._listener is not None:
             with contextlib.suppress(TimeoutError):
                 client, _ = self._listener.accept()
                 self._admit(client)
-
-    def _run(self) -> None:
-        while not self._stopping.is_set():
-            try:
-                self.turn()
-            except Exception:
-                log.exception("the control socket stumbled; it goes on")
-                self._stopping.wait(1.0)
 
     def _reopen(self) -> None:
         self._close()
@@ -112,7 +103,7 @@ class ControlServer:
             self.last_error = None
 
     def _refused(self, error: OSError) -> None:
-        if error.errno == errno.EADDRINUSE and not self._thread.is_alive():
+        if error.errno == errno.EADDRINUSE and not self.part.runs:
             raise StorageError(self.path, error) from error
         if self.last_error is None:
             log.warning("no control socket at %s: %s", self.path, error.strerror or error)

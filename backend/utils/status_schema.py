@@ -52,6 +52,7 @@ class ReasonCode(StrEnum):
     PROMPTS = "prompts"
     SCHEDULE = "schedule"
     USER = "user"
+    FAULT = "fault"
 
 
 _ENGINE_TROUBLE = frozenset(

@@ -298,3 +298,36 @@ def test_where_the_memory_has_too_little_kept_frames_move_on(tmp_path: Path, cou
     shown = display.run(2.0)
     assert len(shown) >= 15
     assert display.playback.replaying
+
+
+def test_frames_that_come_and_frames_that_the_disk_refuses_are_signs_of_life(
+    display: Display, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise StorageError(Path("x"), OSError(errno.EROFS, "read-only"))
+
+    display.dream(20)
+    display.run(0.5)
+    before = display.playback.vital
+    monkeypatch.setattr(display.shelf, "show", refuse)
+    display.run(0.5)
+    assert display.playback.vital.beats >= before.beats + 4
+    assert display.playback.vital.rest == ""
+
+
+def test_a_still_is_given_its_time_before_the_display_counts_as_stuck(display: Display) -> None:
+    display.stills(2)
+    display.run(1.0)
+    assert display.playback.vital.limit_s >= STILL_S + 10.0
+    assert display.playback.vital.rest == ""
+
+
+def test_a_pause_is_a_rest_and_so_is_having_nothing_to_show_but_not_holding_back_what_is_there(
+    display: Display,
+) -> None:
+    display.run(1.0)
+    assert display.playback.vital.rest == "there is nothing to show"
+    display.dream(5)
+    assert display.playback.vital.rest == ""
+    display.playback.paused = True
+    assert display.playback.vital.rest == "the picture is held"

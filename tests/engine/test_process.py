@@ -136,6 +136,7 @@ def test_a_killed_engine_is_started_again_on_demand_after_a_pause(tmp_path: Path
     clock.now_s += 0.5
     process.ensure_running(GUARD_S)
     assert process.pid not in (None, first)
+    assert (process.crashes, process.last_crash) == (1, "status -9")
     process.stop()
 
 
@@ -160,6 +161,15 @@ def test_the_pause_doubles_up_to_half_a_minute_and_is_forgotten_after_a_good_run
         process.ensure_running(GUARD_S)
     assert process._not_before_s == clock.now_s
     process.stop()
+
+
+def test_an_end_that_was_asked_for_is_no_crash(engine: EngineProcess) -> None:
+    first = running(engine)
+    assert engine.restart()
+    until(lambda: not alive(first))
+    until(lambda: not engine.runs)
+    assert running(engine) != first
+    assert engine.crashes == 0
 
 
 def test_a_child_that_talks_a_lot_never_blocks_on_its_pipe(tmp_path: Path) -> None:
@@ -204,6 +214,7 @@ def test_an_engine_that_hangs_is_killed_and_started_anew(engine: EngineProcess, 
     with pytest.raises(EngineUnreachable, match=r"again in 0\.5 s"):
         engine.ensure_running(GUARD_S)
     assert not alive(first)
+    assert (engine.crashes, engine.last_crash) == (1, "it hung")
     clock.now_s += 0.5
     assert running(engine) != first
 
@@ -259,6 +270,7 @@ def test_an_engine_that_never_announces_itself_is_killed_and_started_anew(tmp_pa
         process.ensure_running()
     assert first is not None
     assert not alive(first)
+    assert process.crashes == 0  # it never served: a person is needed, not another start of everything
     process.stop()
 
 

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import argparse
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backend.cli import run
+from backend.config import Settings, load_settings
+from backend.utils.status_schema import State, Status, StatusBody, compose
+from tests.end_to_end.daemon import write_config
+
+GUARD_S = 20.0
+
+
+class Dream:
+    """A dream that does nothing but be asked."""
+
+    def __init__(self, given_up: str | None = None) -> None:
+        self.finished = threading.Event()
+        self.given_up = given_up
+        self.ticks = 0
+
+    @property
+    def status(self) -> Status:
+        from datetime import UTC, datetime
+
+        body = StatusBody(state=State.STOPPING)
+        return compose(body, boot_id="x", pid=1, sequence=1, updated_at=datetime.now(UTC), uptime_s=0.0)
+
+    def tick(self) -> None:
+        self.ticks += 1
+
+
+class NoSignals:
+    stop = False
+
+
+def ran(folder: Path, dream: Dream, stop: Any = lambda: None) -> int:
+    @contextmanager
+    def compose_it(settings: Settings, frames: int | None) -> Iterator[Dream]:
+        yield dream
+        stop()
+
+    settings = load_settings(write_config(folder), {}).settings
+    args = argparse.Namespace(frames=None)
+    return run.run(args, settings, compose_it, NoSignals())  # type: ignore[arg-type]
+
+
+def test_a_dream_that_is_finished_ends_with_0(tmp_path: Path) -> None:
+    dream = Dream()
+    dream.finished.set()
+    assert ran(tmp_path, dream) == 0
+
+
+def test_a_part_that_cannot_be_kept_going_ends_it_with_70(tmp_path: Path) -> None:
+    assert ran(tmp_path, Dream(given_up="playback failed 6 times within 60 s")) == 70
+
+
+@pytest.mark.parametrize(("given_up", "status"), [(None, 0), ("playback stands still for 60 s", 70)])
+def test_what_does_not_stop_is_left_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given_up: str | None, status: int
+) -> None:
+    ended: list[int] = []
+    at_the_end = threading.Event()
+
+    def end(with_status: int) -> None:
+        ended.append(with_status)
+        at_the_end.set()
+
+    monkeypatch.setattr(run, "_STOP_S", 0.01)
+    monkeypatch.setattr("os._exit", end)
+    dream = Dream(given_up)
+    dream.finished.set()
+    ran(tmp_path, dream, stop=lambda: at_the_end.wait(GUARD_S))
+    assert ended == [status]
