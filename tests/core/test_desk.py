@@ -14,7 +14,6 @@ from backend.utils.prompt_manager import SAID_THEME, PromptManager
 from backend.utils.status_schema import State, Status, StatusBody, compose
 from tests.utils.test_prompt_manager import NOON
 
-
 _NODES = {
     "LoraLoader": {
         "input": {"required": {"lora_name": [["ink.safetensors"]]}},
