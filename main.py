@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from backend.config import Settings
+    from backend.core.config_watch import ConfigSource, ConfigWatch
     from backend.core.controller import DreamController, KeyframeListener
     from backend.core.desk import Handler
     from backend.core.engine import Engine
@@ -31,9 +32,11 @@ if TYPE_CHECKING:
     from backend.core.frame_shelf import FrameShelf, ShownFrame
     from backend.core.pace import Pace
     from backend.core.playback import Playback
+    from backend.core.remembering import Remembering
     from backend.core.report import Report
     from backend.core.scorer import Scorer
     from backend.core.supervisor import Supervised, Supervisor
+    from backend.film.recorder import Recorder
     from backend.memory_assembly import DreamMemory
     from backend.shim.process import ShimProcess
     from backend.utils.logs import LogTail
@@ -54,6 +57,7 @@ class Dreamloop:
 
     Attributes:
         finished: Set when it has shown all the frames that were asked for, or was told to stop.
+        watch: Takes up edits of the settings; None where they come from no file.
     """
 
     finished: threading.Event
@@ -61,6 +65,7 @@ class Dreamloop:
     supervisor: Supervisor
     controller: DreamController
     shim: ShimProcess | None = None
+    watch: ConfigWatch | None = None
 
     @property
     def status(self) -> Status:
@@ -86,14 +91,22 @@ class Dreamloop:
         if self.shim is not None:
             self.shim.tick()
 
+    def reload(self) -> None:
+        """Have settings and themes read again; does not wait for it."""
+        if self.watch is not None:
+            self.watch.ask()
+
 
 @contextmanager
-def compose(settings: Settings, frames: int | None) -> Iterator[Dreamloop]:
+def compose(
+    settings: Settings, frames: int | None, source: ConfigSource | None = None
+) -> Iterator[Dreamloop]:
     """Build the parts, start them in order, and stop them in reverse on the way out.
 
     Args:
         settings: All of them; each part is handed what it needs.
         frames: Stop after so many shown frames; None for never.
+        source: The file of the settings, whose edits are to be taken up; None for none.
 
     Raises:
         AlreadyRunning: If another Dreamloop owns the output or status folder.
@@ -105,6 +118,7 @@ def compose(settings: Settings, frames: int | None) -> Iterator[Dreamloop]:
     from backend.core.memory_report import MemoryReport
     from backend.core.report import first_body
     from backend.core.supervisor import Supervisor
+    from backend.live_assembly import LiveParts, open_watch
     from backend.memory_assembly import open_memory
     from backend.utils.control import SOCKET_NAME, ControlServer
     from backend.utils.status_writer import StatusWriter
@@ -124,7 +138,8 @@ def compose(settings: Settings, frames: int | None) -> Iterator[Dreamloop]:
         engine, note = open_engine(settings, stack)
         controller, report = _loop(settings, engine, prompts, display, rng, note)
         report.memory = MemoryReport(memory, problem)
-        told_of_keyframes = [_record(settings, engine, report, stack)]
+        recorder = _record(settings, engine, report, stack)
+        told_of_keyframes: list[KeyframeListener] = [recorder.offer]
         ask_memory: Handler = partial(_no_memory, problem)
         judges: tuple[Supervised, ...] = ()
         if memory is not None:
@@ -132,6 +147,8 @@ def compose(settings: Settings, frames: int | None) -> Iterator[Dreamloop]:
             told_of_keyframes.append(scorer.offer)
             judges = (scorer.part,)
         controller.on_keyframe = lambda *news: [tell(*news) for tell in told_of_keyframes]
+        parts = LiveParts(report, recorder, display.remembering, memory)
+        watch = None if source is None else open_watch(source, parts)
         writer.snapshot = report.body
         playback.on_shown, playback.on_limit = writer.publish, finished.set
         stack.callback(writer.publish)
@@ -145,22 +162,28 @@ def compose(settings: Settings, frames: int | None) -> Iterator[Dreamloop]:
             lines=lines,
             clock=time.monotonic,
         )
+        if watch is not None:
+            watch.on_change = writer.publish
+            desk.also("reload", watch.obey)
         control = ControlServer(settings.storage.status / SOCKET_NAME, desk.obey)
         for start, stop in (
             (control.start, control.stop),
             (engine.client.start, engine.client.close),
             (playback.start, playback.stop),
             (controller.start, controller.stop),
+            *([] if watch is None else [(watch.start, watch.stop)]),
         ):
             start()
             stack.callback(stop)
         shim = _shim(settings, stack)
-        parts: list[Supervised] = [playback.part, controller.part, *engine.parts, *judges, control.part]
-        supervisor = Supervisor(parts if shim is None else [*parts, shim], [playback])
-        yield Dreamloop(finished, writer, supervisor, controller, shim)
+        wards: list[Supervised] = [playback.part, controller.part, *engine.parts, *judges, control.part]
+        if watch is not None:
+            wards.append(watch.part)
+        supervisor = Supervisor(wards if shim is None else [*wards, shim], [playback])
+        yield Dreamloop(finished, writer, supervisor, controller, shim, watch)
 
 
-def _record(settings: Settings, engine: Engine, report: Report, stack: ExitStack) -> KeyframeListener:
+def _record(settings: Settings, engine: Engine, report: Report, stack: ExitStack) -> Recorder:
     """Have each keyframe's latent kept for films."""
     from backend.film.keyframe_files import FOLDER
     from backend.film.recorder import Recorder
@@ -169,14 +192,14 @@ def _record(settings: Settings, engine: Engine, report: Report, stack: ExitStack
         settings.storage.output / FOLDER,
         keep_s=settings.storage.keyframe_hours * 3600.0,
         budget_bytes=settings.storage.keyframe_budget,
-        walks=report.generator.mode.walks,
+        walks=lambda: report.generator.mode.walks,
         gap_s=lambda: report.gaps.gap_s,
         facts=lambda: engine.facts,
     )
     report.recorded = recorder.recorded
     recorder.start()
     stack.callback(recorder.stop)
-    return recorder.offer
+    return recorder
 
 
 def _remember(
@@ -190,7 +213,7 @@ def _remember(
     report.memory.scorer = scorer
     scorer.start()
     stack.callback(scorer.stop)
-    return scorer, commands_of(memory, lambda: report.generator.full_size, scorer.wish).obey
+    return scorer, commands_of(memory, lambda: report.generator.full_size).obey
 
 
 def _shim(settings: Settings, stack: ExitStack) -> ShimProcess | None:
@@ -248,6 +271,7 @@ class _Display:
     pace: Pace
     shelf: FrameShelf
     playback: Playback
+    remembering: Remembering | None
 
 
 def _display(settings: Settings, frames: int | None, memory: DreamMemory | None) -> _Display:
@@ -266,9 +290,9 @@ def _display(settings: Settings, frames: int | None, memory: DreamMemory | None)
         clock=time.monotonic,
     )
     buffer, pace = FrameBuffer(_BUFFER_BYTES), Pace()
-    recall = None
+    remembering = None
     if memory is not None:
-        recall = recall_of(
+        remembering = recall_of(
             memory,
             frame_s=1.0 / settings.display.fps,
             fade_s=settings.dream.seconds_per_keyframe,
@@ -282,12 +306,12 @@ def _display(settings: Settings, frames: int | None, memory: DreamMemory | None)
         fps=settings.display.fps,
         # Stills that are shown again change no faster than they did.
         replay_s=None if MODES[settings.dream.mode].walks else settings.dream.seconds_per_keyframe,
-        recall=recall,
+        recall=None if remembering is None else remembering.frames,
         limit=frames,
         clock=time.monotonic,
     )
     _show_something(playback, shelf.open(), _size(settings) or _TITLE_SIZE)
-    return _Display(buffer, pace, shelf, playback)
+    return _Display(buffer, pace, shelf, playback, remembering)
 
 
 def _loop(
@@ -379,7 +403,8 @@ def _run(args: argparse.Namespace) -> int:
     from backend.cli import run
 
     signals = run.Signals()
-    return run.run(args, _settings(args), compose, signals)
+    source = _source(args)
+    return run.run(args, source.loaded.settings, partial(compose, source=source), signals)
 
 
 def _doctor(args: argparse.Namespace) -> int:
@@ -390,12 +415,17 @@ def _doctor(args: argparse.Namespace) -> int:
 
 
 def _settings(args: argparse.Namespace) -> Settings:
-    from backend.config import load_settings
+    return _source(args).loaded.settings
+
+
+def _source(args: argparse.Namespace) -> ConfigSource:
+    from backend.config import DEFAULT_PATH, load_settings
+    from backend.core.config_watch import ConfigSource
     from backend.utils.logs import set_up_logging
 
-    settings = load_settings(args.config, os.environ).settings
-    set_up_logging(settings.log.level)
-    return settings
+    loaded = load_settings(args.config, os.environ)
+    set_up_logging(loaded.settings.log.level)
+    return ConfigSource(args.config or DEFAULT_PATH, loaded, os.environ)
 
 
 def _parser() -> argparse.ArgumentParser:

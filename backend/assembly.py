@@ -83,13 +83,11 @@ def open_engine(settings: Settings, stack: ExitStack, owner: Path | None = None)
         ConfigError: What check_dream() finds.
     """
     comfyui = settings.comfyui
-    planner = check_dream(settings)
+    check_dream(settings)
     choice = choose_engine(comfyui.url, partial(_models_at, settings), launches=bool(comfyui.launch))
     log.info("%s", choice.note)
     process, own_output = _process(settings, choice, stack)
     is_embedded = choice.kind is EngineKind.EMBEDDED
-    if is_embedded and isinstance(planner, FamilyPlanner):
-        planner = replace(planner, models=ModelWish())  # the wish was for a ComfyUI
     client = ComfyUIClient(
         choice.url or _NOWHERE,
         limits=_limits(comfyui, _EMBEDDED_TRANSFER_S if is_embedded else HttpLimits.transfer_s),
@@ -107,9 +105,9 @@ def open_engine(settings: Settings, stack: ExitStack, owner: Path | None = None)
     engine = Engine(
         client,
         choice.kind,
-        planner,
+        planner_for(settings, choice.kind),
         house,
-        needs=_needs(settings),
+        needs=needs_of(settings),
         job_timeout_s=comfyui.job_timeout_seconds,
         process=process,
     )
@@ -142,6 +140,18 @@ def _process(
     return _Ours(owned, _COMFYUI_START_S), None
 
 
+def planner_for(settings: Settings, kind: EngineKind) -> Planner:
+    """Who plans what an engine of this kind is asked.
+
+    Raises:
+        ConfigError: What check_dream() finds.
+    """
+    planner = check_dream(settings)
+    if kind is EngineKind.EMBEDDED and isinstance(planner, FamilyPlanner):
+        return replace(planner, models=ModelWish())  # the wish was for a ComfyUI
+    return planner
+
+
 def check_dream(settings: Settings) -> Planner:
     """What is to dream, as far as it can be told without any server.
 
@@ -163,7 +173,7 @@ def check_dream(settings: Settings) -> Planner:
 
 
 def _workflow_planner(settings: Settings, name: str) -> WorkflowPlanner:
-    needs = _needs(settings)
+    needs = needs_of(settings)
     planner = WorkflowPlanner(load_workflow(settings.prompts.folder / "workflows", name), needs.size)
     try:
         planner.check(walks=needs.walks, continues=needs.continues)
@@ -195,7 +205,8 @@ def _wish(comfyui: ComfyUISettings) -> ModelWish:
     )
 
 
-def _needs(settings: Settings) -> DreamNeeds:
+def needs_of(settings: Settings) -> DreamNeeds:
+    """What the dream will ask of an engine."""
     mode, size = MODES[settings.dream.mode], settings.dream.size
     pixels = None if size is None else (size.width, size.height)
     return DreamNeeds(pixels, walks=mode.walks, continues=mode.continues)

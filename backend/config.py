@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from backend.config_lists import as_text
+from backend.config_given import Given, called, from_environment, from_file, shown
 from backend.config_sections import (
     ComfyUISettings,
     DisplaySettings,
@@ -29,7 +27,6 @@ from backend.config_sections import (
 from backend.config_values import Size, is_list, is_secret, schema_of, wish_of, write_value
 from backend.errors import ConfigError, Problem
 from backend.utils.file_ops import read_at_most
-from backend.utils.yaml_lines import Located, load, shorten
 
 __all__ = [
     "DEFAULT_PATH",
@@ -48,6 +45,7 @@ __all__ = [
     "json_schema",
     "keys",
     "load_settings",
+    "load_storage",
     "read_config",
     "sections",
     "settings_from",
@@ -55,22 +53,9 @@ __all__ = [
 ]
 
 DEFAULT_PATH = Path(__file__).resolve().parent.parent / "config.yaml"
-ENVIRONMENT_PREFIX = "DREAMLOOP_"
 _MAX_FILE_BYTES = 1_000_000
-
-
-@dataclass(frozen=True)
-class Given:
-    """One value as somebody wrote it, and where: file with line and column, or environment variable."""
-
-    text: str = field(repr=False)  # it may be a secret
-    source: str
-    line: int | None
-    column: int | None = None
-
-    @property
-    def origin(self) -> str:
-        return self.source if self.line is None else f"{self.source}:{self.line}"
+_UNREADABLE = frozenset({"syntax", "encoding", "file", "depth", "size"})
+"""Keys of problems after which nothing is known of a file."""
 
 
 @dataclass(frozen=True)
@@ -89,10 +74,12 @@ class Loaded:
 
     def located(self, problem: Problem) -> Problem:
         """A problem of a key that was found without the file at hand, with the place where the key stands."""
-        given = self.given.get(problem.key.split(",")[0])
+        key = problem.key.split(",")[0]  # "dream.adapters, item 2"
+        given = self.given.get(key)
         if given is None:
             return problem
-        return replace(problem, source=given.source, line=given.line, column=given.column)
+        value = problem.value or ("***" if is_secret(keys()[key]) else shown(given.text))
+        return replace(problem, source=given.source, line=given.line, column=given.column, value=value)
 
 
 def load_settings(path: Path | None, environ: Mapping[str, str]) -> Loaded:
@@ -105,17 +92,7 @@ def load_settings(path: Path | None, environ: Mapping[str, str]) -> Loaded:
     Raises:
         ConfigError: With every problem there is.
     """
-    if path is None:
-        path = DEFAULT_PATH if DEFAULT_PATH.exists() else None
-    if path is None:
-        return settings_from(b"", None, environ)
-    try:
-        data = read_config(path)
-    except OSError as error:
-        problem = Problem(
-            _called(path), None, "file", error.strerror or str(error), "a file that can be read"
-        )
-        raise ConfigError([problem]) from error
+    path, data = _found(path)
     return settings_from(data, path, environ)
 
 
@@ -140,13 +117,29 @@ def settings_from(data: bytes, path: Path | None, environ: Mapping[str, str]) ->
         ConfigError: With every problem there is.
     """
     problems: list[Problem] = []
-    given = _from_file(data, path, problems) if path else {}
-    given |= _from_environment(environ, problems)
-    settings = _validated(given, path.absolute().parent if path else DEFAULT_PATH.parent, problems)
+    given = _all_given(data, path, environ, problems)
+    settings = _validated(given, _folder(path), problems)
     if problems or settings is None:
         raise ConfigError(problems)
     origins = {key: given[key].origin if key in given else "default" for key in keys()}
     return Loaded(settings, origins, path, given)
+
+
+def load_storage(path: Path | None, environ: Mapping[str, str]) -> StorageSettings:
+    """Only where files are: who talks to a running daemon needs no more, whatever else may be wrong.
+
+    Raises:
+        ConfigError: What is wrong concerns these, or the file cannot be read at all.
+    """
+    path, data = _found(path)
+    problems: list[Problem] = []
+    given = _all_given(data, path, environ, problems)
+    problems = [one for one in problems if one.key in _UNREADABLE or one.key.split(".")[0] == "storage"]
+    storage = {key: value for key, value in given.items() if key.split(".")[0] == "storage"}
+    settings = _validated(storage, _folder(path), problems)
+    if problems or settings is None:
+        raise ConfigError(problems)
+    return settings.storage
 
 
 def written(settings: Settings) -> dict[str, str]:
@@ -163,7 +156,10 @@ def json_schema() -> dict[str, Any]:
         name: {
             "type": "object",
             "description": (model.__doc__ or "").strip(),
-            "properties": {key: schema_of(field) for key, field in model.model_fields.items()},
+            "properties": {
+                key: schema_of(field) | ({"x-live": True} if is_live(field) else {})
+                for key, field in model.model_fields.items()
+            },
             "additionalProperties": False,
         }
         for name, model in sections().items()
@@ -177,77 +173,29 @@ def json_schema() -> dict[str, Any]:
     }
 
 
-def _from_file(data: bytes, path: Path, problems: list[Problem]) -> dict[str, Given]:
-    source = _called(path)
+def _found(path: Path | None) -> tuple[Path | None, bytes]:
+    """The settings file that there is, and what it holds."""
+    if path is None:
+        path = DEFAULT_PATH if DEFAULT_PATH.exists() else None
+    if path is None:
+        return None, b""
     try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        problems.append(Problem(source, line, "encoding", f"byte 0x{data[error.start]:02x}", "text in UTF-8"))
-        return {}
-    tree, found = load(text, source)
-    problems.extend(replace(one, value="***") if _may_be_secret(one.key) else one for one in found)
-    if tree.value is None:
-        return {}
-    if tree.mapping is None:
-        problems.append(
-            Problem(source, tree.line, "file", shorten(tree.written), "sections like dream: with keys")
-        )
-        return {}
-    given: dict[str, Given] = {}
-    for name, section in tree.mapping.items():
-        given |= _section_from_file(source, name, section, problems)
-    return given
+        return path, read_config(path)
+    except OSError as error:
+        cause = error.strerror or str(error)
+        raise ConfigError([Problem(called(path), None, "file", cause, "a file that can be read")]) from error
 
 
-def _section_from_file(source: str, name: str, section: Located, problems: list[Problem]) -> dict[str, Given]:
-    if name not in sections():
-        text = _shown_unknown(name, section.written)
-        problems.append(Problem(source, section.key_line, name, text, _unknown(name), section.key_column))
-        return {}
-    if section.mapping is None:
-        if section.value is not None:  # a section whose keys are all commented out says nothing
-            wish = f"keys of this section, indented below it: {', '.join(sections()[name].model_fields)}"
-            problems.append(
-                Problem(source, section.line, name, shorten(section.written), wish, section.column)
-            )
-        return {}
-    given: dict[str, Given] = {}
-    for key, node in section.mapping.items():
-        dotted = f"{name}.{key}"
-        field = keys().get(dotted)
-        if field is None:
-            text = _shown_unknown(dotted, node.written)
-            problems.append(Problem(source, node.key_line, dotted, text, _unknown(dotted), node.key_column))
-        elif isinstance(node.value, dict | tuple) and is_list(field):
-            given[dotted] = Given(as_text(node), source, node.line, node.column)
-        elif node.value is None or isinstance(node.value, dict | tuple):
-            kind = node.written if node.value is None else "a list or mapping"
-            wish = f"{wish_of(field)}; without the line it is {field.default}"
-            problems.append(Problem(source, node.line, dotted, kind, wish, node.column))
-        else:
-            given[dotted] = Given(node.written, source, node.line, node.column)
-    return given
+def _folder(path: Path | None) -> Path:
+    """What relative folders stand in."""
+    return path.absolute().parent if path else DEFAULT_PATH.parent
 
 
-def _from_environment(environ: Mapping[str, str], problems: list[Problem]) -> dict[str, Given]:
-    variables = {_variable(dotted): dotted for dotted in keys()}
-    given: dict[str, Given] = {}
-    for name in sorted(name for name in environ if name.startswith(ENVIRONMENT_PREFIX)):
-        if name in variables:
-            given[variables[name]] = Given(environ[name], name, None)
-            continue
-        near = difflib.get_close_matches(name, variables, 1, cutoff=0.85)
-        if near or "__" in name:  # other variables of ours may serve other ends
-            hint = f"did you mean {near[0]}?" if near else "settings are DREAMLOOP_SECTION__KEY"
-            dotted = name.removeprefix(ENVIRONMENT_PREFIX).lower().replace("__", ".", 1)
-            text = _shown_unknown(dotted, environ[name])
-            problems.append(Problem(name, None, "environment", text, f"no such setting; {hint}"))
-    return given
-
-
-def _variable(dotted: str) -> str:
-    return ENVIRONMENT_PREFIX + dotted.replace(".", "__").upper()
+def _all_given(
+    data: bytes, path: Path | None, environ: Mapping[str, str], problems: list[Problem]
+) -> dict[str, Given]:
+    given = from_file(data, path, problems) if path else {}
+    return given | from_environment(environ, problems)
 
 
 def _validated(given: Mapping[str, Given], folder: Path, problems: list[Problem]) -> Settings | None:
@@ -262,48 +210,6 @@ def _validated(given: Mapping[str, Given], folder: Path, problems: list[Problem]
             dotted = ".".join(str(step) for step in error["loc"][:2])
             value, field = given[dotted], keys()[dotted]
             wish = str(error["msg"]).removeprefix("Value error, ") if is_list(field) else wish_of(field)
-            text = "***" if is_secret(field) else _shown(value.text)
+            text = "***" if is_secret(field) else shown(value.text)
             problems.append(Problem(value.source, value.line, dotted, text, wish, value.column))
         return None
-
-
-def _unknown(name: str) -> str:
-    """What may have been meant: a key of the same section, else any key, else a section."""
-    section, _, key = name.partition(".")
-    known = sections().get(section)
-    if known and (near := difflib.get_close_matches(key, known.model_fields, 1)):
-        return f"no such key; did you mean {section}.{near[0]}?"
-    everywhere = {dotted.split(".")[1]: dotted for dotted in keys()}
-    if near := difflib.get_close_matches(key or section, everywhere, 1, cutoff=0.8):
-        return f"no such key here; did you mean {everywhere[near[0]]}?"
-    if known:
-        return f"no such key; {section} has {', '.join(known.model_fields)}"
-    near = difflib.get_close_matches(section, sections(), 1)
-    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sections())}"
-    return f"no such section; {hint}"
-
-
-def _shown(text: str) -> str:
-    """The value on one line, without a password that somebody put into an address."""
-    return shorten(re.sub(r"//[^/@\s]*@", "//***@", text))
-
-
-def _shown_unknown(dotted: str, text: str) -> str:
-    """What stands behind a key that there is not; it may have been meant for one that is secret."""
-    return "***" if text and _may_be_secret(dotted) else _shown(text)
-
-
-def _may_be_secret(dotted: str) -> bool:
-    """Whether a key is a secret one, or below it, or written like it, or a stranger beside it."""
-    section, _, key = dotted.partition(".")
-    secrets = [known.split(".") for known, field in keys().items() if is_secret(field)]
-    beside = any(section == of for of, _ in secrets) and dotted not in keys()
-    return beside or bool(difflib.get_close_matches(key or section, [name for _, name in secrets], 1))
-
-
-def _called(path: Path) -> str:
-    """Short where the file is below the folder that the person is in."""
-    try:
-        return str(path.absolute().relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)

@@ -35,9 +35,9 @@ def _key(default: str, what: str, **limits: float) -> Any:
 
 
 def _live(default: str, what: str, **limits: float) -> Any:
-    field = _key(default, what, **limits)
-    field.json_schema_extra = {_LIVE: True}
-    return field
+    return Field(  # type: ignore[call-overload]
+        default=default, validate_default=True, description=what, json_schema_extra={_LIVE: True}, **limits
+    )
 
 
 def is_live(field: FieldInfo) -> bool:
@@ -177,13 +177,13 @@ class StorageSettings(Section):
     output: Folder = _key("output", "Folder of the pictures")
     status: Folder = _key("status", "Folder of status.json and of the control socket")
     budget: Bytes = _live("2 GB", "The most that all kept frames may take on disk")
-    keyframe_hours: float = _key(
+    keyframe_hours: float = _live(
         "24",
         "Hours of dream of which the keyframes' latents are kept, for films; 0 keeps none",
         ge=0,
         le=10_000,
     )
-    keyframe_budget: Bytes = _key("500 MB", "The most that these may take on disk")
+    keyframe_budget: Bytes = _live("500 MB", "The most that these may take on disk")
 
 
 class ShimSettings(Section):

@@ -17,7 +17,7 @@ import annotated_types
 from pydantic import AfterValidator, BeforeValidator, ValidationInfo
 from pydantic.fields import FieldInfo
 
-from backend.config_lists import LISTS, Headers, read_model_name, write_list
+from backend.config_lists import LISTS, Command, Headers, read_model_name, write_list
 
 AUTO = "auto"
 
@@ -183,6 +183,11 @@ def is_list(field: FieldInfo) -> bool:
 def is_secret(field: FieldInfo) -> bool:
     """Whether the value must not be repeated to anybody."""
     return bool(_kind_of(field)[0] == Headers)
+
+
+def is_private(field: FieldInfo) -> bool:
+    """Whether the value is better not shown to whoever watches: a command may hold a password."""
+    return is_secret(field) or bool(_kind_of(field)[0] == Command)
 
 
 def schema_of(field: FieldInfo) -> dict[str, Any]:

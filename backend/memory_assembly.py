@@ -6,7 +6,7 @@ import json
 import logging
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -17,10 +17,11 @@ from backend.cache.aesthetic_matcher import AestheticMatcher, MatcherSettings, m
 from backend.cache.clip_weights import ClipChoice
 from backend.cache.injection import InjectionPolicy, InjectionSettings
 from backend.cache.manager import CacheManager
-from backend.cache.matching import Matcher
+from backend.cache.matching import Identity, Matcher
 from backend.cache.policy import MemoryLimits, Policy
 from backend.cache.vector_index import open_index
 from backend.config import MemorySettings, Settings
+from backend.core.generator import MODES
 from backend.core.memory_chores import Chores
 from backend.core.memory_commands import MemoryCommands
 from backend.core.remembering import MemoryAlbum, Remembering
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from backend.core.folding import Arc
-    from backend.core.frame_buffer import Frame
     from backend.core.generator import DreamGenerator
 
 log = logging.getLogger("dreamloop")
@@ -44,13 +44,28 @@ _SEEDS_TOLD = 10
 _STATE_BYTES = 64_000_000
 
 
-@dataclass(frozen=True)
+@dataclass
 class DreamMemory:
-    """A memory that is open, and who judges for it."""
+    """A memory that is open, and who judges for it.
+
+    Attributes:
+        wishes: Its settings as they hold now.
+    """
 
     folder: Path
     cache: CacheManager
     matcher: AestheticMatcher
+    wishes: MemorySettings
+
+    def take(self, wishes: MemorySettings) -> None:
+        """Go by other settings from now on, as far as that can be done with an open memory."""
+        self.wishes = wishes
+        self.cache.limit(_limits(wishes))
+        self.cache.use(self.cache.identity, _policy(wishes, self.matcher.current))
+
+    def adopt(self, identity: Identity) -> None:
+        """Compare by the embeddings of another matcher that has come."""
+        self.cache.use(identity, _policy(self.wishes, self.matcher.current))
 
     @property
     def problem(self) -> str | None:
@@ -90,14 +105,18 @@ def _opened(settings: Settings, stack: ExitStack) -> DreamMemory:
     cache = CacheManager.open(
         folder,
         identity=now.identity,
-        limits=MemoryLimits(wishes.max_entries, wishes.max_size),
+        limits=_limits(wishes),
         policy=_policy(wishes, now),
         index=partial(open_index, exact_limit=wishes.exact_limit),
     )
     stack.callback(cache.close)
     matcher.start()
     stack.callback(matcher.close)
-    return DreamMemory(folder, cache, matcher)
+    return DreamMemory(folder, cache, matcher, wishes)
+
+
+def _limits(wishes: MemorySettings) -> MemoryLimits:
+    return MemoryLimits(wishes.max_entries, wishes.max_size)
 
 
 def _policy(wishes: MemorySettings, matcher: Matcher) -> Policy:
@@ -107,10 +126,18 @@ def _policy(wishes: MemorySettings, matcher: Matcher) -> Policy:
 
 def recall_of(
     memory: DreamMemory, *, frame_s: float, fade_s: float, max_pixels: int, rng: random.Random
-) -> Callable[[bytes], Iterator[Frame]]:
+) -> Remembering:
     """What the display shows from this memory while the engine is away."""
     album = MemoryAlbum(memory.cache)
-    return Remembering(album, frame_s=frame_s, fade_s=fade_s, max_pixels=max_pixels, rng=rng).frames
+    return Remembering(album, frame_s=frame_s, fade_s=fade_s, max_pixels=max_pixels, rng=rng)
+
+
+def injection_of(settings: Settings) -> InjectionPolicy | None:
+    """Who decides what is folded in; None where nothing is."""
+    wishes = settings.memory
+    if wishes.injection != "when_needed" or not MODES[settings.dream.mode].continues:
+        return None
+    return InjectionPolicy(InjectionSettings(cooldown_s=wishes.cooldown_seconds))
 
 
 def scorer_of(
@@ -118,18 +145,16 @@ def scorer_of(
 ) -> Scorer:
     """Who judges, remembers and folds in; not yet started."""
     wishes = settings.memory
-    folds_in = wishes.injection == "when_needed" and generator.mode.continues
-    policy = InjectionPolicy(InjectionSettings(cooldown_s=wishes.cooldown_seconds)) if folds_in else None
     bring = None if wishes.seeds is None else partial(_bring_seeds, memory, wishes.seeds, generator)
     inject: Callable[[Arc], None] = generator.fold_in
     scorer = Scorer(
         memory.matcher,
         memory.cache,
-        policy,
+        injection_of(settings),
         inject=inject,
         encode=encode,
         save=partial(_save, memory.folder / _STATE),
-        adopt=lambda identity: memory.cache.use(identity, _policy(wishes, memory.matcher.current)),
+        adopt=memory.adopt,
         chore=Chores(memory.cache, memory.embed, bring).turn,
         clock=time.monotonic,
     )
@@ -178,11 +203,9 @@ def _stored(path: Path) -> Mapping[str, Any]:
     return state if isinstance(state, dict) else {}
 
 
-def commands_of(
-    memory: DreamMemory, size: Callable[[], tuple[int, int]], wish: Callable[[str], None] | None = None
-) -> MemoryCommands:
-    """What may be asked of this memory; ``wish`` folds one of it into the dream."""
-    return MemoryCommands(memory.cache, memory.embed, size, memory.matcher.words, wish)
+def commands_of(memory: DreamMemory, size: Callable[[], tuple[int, int]]) -> MemoryCommands:
+    """What may be asked of this memory."""
+    return MemoryCommands(memory.cache, memory.embed, size)
 
 
 def commands_for(

@@ -13,7 +13,16 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from backend.config import DEFAULT_PATH, Settings, Size, json_schema, keys, load_settings, written
+from backend.config import (
+    DEFAULT_PATH,
+    Settings,
+    Size,
+    json_schema,
+    keys,
+    load_settings,
+    load_storage,
+    written,
+)
 from backend.config_values import read_bytes, read_size, wish_of, write_bytes
 from backend.errors import ConfigError, Problem
 
@@ -351,3 +360,22 @@ def test_a_secret_in_a_wrong_variable_is_not_repeated(name: str) -> None:
     with pytest.raises(ConfigError) as refused:
         load_settings(None, {name: "{Authorization: Bearer s3cr3t}"})
     assert "s3cr3t" not in str(refused.value)
+
+
+def test_where_files_are_is_known_whatever_else_is_wrong(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("storage: {output: here}\ndream: {denoise: 7}\nwhat: 3\n")
+    assert load_storage(path, {"DREAMLOOP_DREAM__SIZE": "1"}).output == tmp_path / "here"
+    for wrong in ("storage: {output: here, budget: 1}\n", "storage: {output: [\n", "storage: {outputt: a}\n"):
+        path.write_text(wrong)
+        with pytest.raises(ConfigError):
+            load_storage(path, {})
+
+
+def test_a_problem_knows_the_column_of_its_value_or_of_a_key_that_there_is_not(tmp_path: Path) -> None:
+    text = "dream:\n  denoise:    7\n    # far in\n  siez: 1\n"
+    found = problems_of(tmp_path, text)
+    assert [(one.key, one.line, one.column) for one in found] == [
+        ("dream.siez", 4, 3),
+        ("dream.denoise", 2, 15),
+    ]

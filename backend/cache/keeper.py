@@ -113,6 +113,12 @@ class Keeper:
             self.identity = identity
             self.reload()
 
+    def limit(self, limits: MemoryLimits) -> None:
+        """Keeps within other limits from now on; what is over them goes in the background."""
+        with self.writing:
+            self.limits = limits
+            self._wake.set()
+
     def reload(self) -> None:
         """Fills a new index from the rows, in the background."""
         with self.writing:
@@ -152,7 +158,11 @@ class Keeper:
             self._wake.wait()
             self._wake.clear()
             try:
-                self._bring_up()
+                if self.ready.is_set():
+                    self._shrink()
+                    self.problem = None
+                else:
+                    self._bring_up()
             except DatabaseDamaged as damage:
                 self.damaged(damage)
             except StorageError as error:

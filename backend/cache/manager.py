@@ -165,6 +165,10 @@ class CacheManager:
         """
         self._keeper.use(identity, policy)
 
+    def limit(self, limits: MemoryLimits) -> None:
+        """Keeps within other limits from now on; what is over them goes in the background."""
+        self._keeper.limit(limits)
+
     def add(self, new: NewMemory) -> Added | Refused:
         """Remembers a picture, if it is worth it. On return that is on the disk.
 
@@ -276,18 +280,10 @@ class CacheManager:
                 size -= page[0].bytes
         return tuple(standing.id for standing in gone)
 
-    def iterate(
-        self,
-        offset: int = 0,
-        limit: int = 100,
-        order: Order = Order.NEWEST,
-        *,
-        theme: str | None = None,
-        words: str | None = None,
-    ) -> list[Memory]:
-        """A page of memories, those of one theme or with certain words where these are given."""
+    def iterate(self, offset: int = 0, limit: int = 100, order: Order = Order.NEWEST) -> list[Memory]:
+        """A page of memories."""
         with self._care():
-            return self._keeper.store.listed(offset, limit, order, theme, words)
+            return self._keeper.store.listed(offset, limit, order)
 
     def needs_embedding(self, limit: int) -> list[str]:
         """Ids of memories whose embedding is another matcher's, or that have none."""

@@ -51,12 +51,13 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _show(settings: Settings, origins: Mapping[str, str]) -> None:
-    from backend.config import written
+    from backend.config import is_live, keys, written
 
     values = written(settings)
     wide = max(len(f"{key}{value}") for key, value in values.items()) + 2
     for key, value in values.items():
-        print(f"{f'{key}: {value}':<{wide + 2}}# {origins[key]}")
+        waits = "" if is_live(keys()[key]) else "; edits wait for the next start"
+        print(f"{f'{key}: {value}':<{wide + 2}}# {origins[key]}{waits}")
 
 
 def _tally(origins: Mapping[str, str]) -> str:

@@ -29,13 +29,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Ask the daemon; returns the exit status (69: there is none, 78: the settings cannot be used)."""
-    from backend.config import load_settings
+    from backend.config import load_storage
     from backend.errors import ConfigError, NoDaemon
     from backend.utils.control import SOCKET_NAME, ask
 
     try:
-        settings = load_settings(getattr(args, "config", None), os.environ).settings
-        answer = ask(settings.storage.status / SOCKET_NAME, {"command": args.control})
+        storage = load_storage(getattr(args, "config", None), os.environ)
+        answer = ask(storage.status / SOCKET_NAME, {"command": args.control})
     except ConfigError as error:
         print(error, file=sys.stderr)
         return exit_codes.CONFIG
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"refused: {answer.get('error', 'without a reason')}", file=sys.stderr)
         return exit_codes.REFUSED
     if args.control == "stop":
-        return _wait_for_the_end(settings.storage.output)
+        return _wait_for_the_end(storage.output)
     print(f"{args.control}: done; the dream is {answer.get('state', 'as before')}")
     return exit_codes.OK
 

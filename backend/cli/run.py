@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 from backend.cli import exit_codes
 from backend.cli.live_line import LiveLine
 from backend.errors import AlreadyRunning, PromptsError, StorageError
+from backend.utils.logs import EVENT
 
 if TYPE_CHECKING:  # `main.py --help` must not wait for pydantic
     from backend.config import Settings
@@ -43,6 +44,10 @@ class RunningDream(Protocol):
         ...
 
     def tick(self) -> None: ...
+
+    def reload(self) -> None:
+        """Have settings and themes read again; does not wait for it."""
+        ...
 
 
 Compose = Callable[["Settings", int | None], AbstractContextManager[RunningDream]]
@@ -108,15 +113,22 @@ class Signals:
     """Remembers that a signal came; the main loop looks. A handler must do no more than that.
 
     Made before anything else, so that a signal in the first second ends in an orderly way too.
+
+    Attributes:
+        stop: The dream is to end.
+        hangup: SIGHUP came: settings are to be read again, or the terminal was closed.
     """
 
     def __init__(self) -> None:
-        self.stop = False
-        for number in (signal.SIGTERM, signal.SIGINT):
+        self.stop = self.hangup = False
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._remember)
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
-        self.stop = True
+        if number == signal.SIGHUP:
+            self.hangup = True
+        else:
+            self.stop = True
 
 
 def _watch(dream: RunningDream, signals: Signals) -> None:
@@ -125,12 +137,24 @@ def _watch(dream: RunningDream, signals: Signals) -> None:
     try:
         while not (signals.stop or dream.given_up or dream.finished.wait(_TICK_S)):
             try:
+                if signals.hangup:
+                    signals.hangup = False
+                    _hung_up(dream, signals, line.on_terminal)
                 dream.tick()
                 line.show(dream.status)
             except Exception:
                 log.exception("the status stumbled; the dream goes on")
     finally:
         line.close()
+
+
+def _hung_up(dream: RunningDream, signals: Signals, on_terminal: bool) -> None:
+    """A reload; but who began on a terminal that is gone now could never be stopped by Ctrl-C."""
+    if on_terminal and not sys.stderr.isatty():
+        signals.stop = True
+        return
+    log.info("told to read settings and themes again (SIGHUP)", extra=EVENT)
+    dream.reload()
 
 
 def _positive(text: str) -> int:

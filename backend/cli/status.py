@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
         0 if the daemon lives or was stopped properly, 69 if it stalls, died or never was, 78 if the
         settings cannot be used.
     """
-    from backend.config import load_settings
+    from backend.config import load_storage
     from backend.errors import ConfigError
     from backend.utils.status_schema import status_json_schema
 
@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(status_json_schema(), indent=2))
         return exit_codes.OK
     try:
-        folder = load_settings(getattr(args, "config", None), os.environ).settings.storage.status
+        folder = load_storage(getattr(args, "config", None), os.environ).status
     except ConfigError as error:
         print(error, file=sys.stderr)
         return exit_codes.CONFIG

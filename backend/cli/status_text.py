@@ -20,6 +20,7 @@ def lines_of(status: Status) -> list[str]:
         "so far": _so_far(status),
         "themes": ", ".join(status.prompts.themes) or "none",
         "problems": "; ".join(status.prompts.problems),
+        "settings": _settings(status),
         "note": status.note,
     }
     return [f"{name:<9}{printable(text)}" for name, text in told.items() if text]
@@ -67,6 +68,14 @@ def _storage(status: Status) -> str:
     storage = status.storage
     kept = f"{storage.frames} frames kept, {_bytes(storage.frame_bytes)} of {_bytes(storage.budget_bytes)}"
     return f"{kept}; {storage.last_error}" if storage.last_error else kept
+
+
+def _settings(status: Status) -> str:
+    """Only where the file says something else than what holds."""
+    config = status.config
+    wrong = [f"{one.source}:{one.line or ''} {one.key}: {one.wish}" for one in config.problems]
+    waiting = [f"{one.key} is {one.now}, from the next start {one.next}" for one in config.needs_restart]
+    return "; ".join([*(["kept as they were:"] if wrong else []), *wrong, *waiting])
 
 
 def _so_far(status: Status) -> str:

@@ -7,11 +7,14 @@ from the buffer, in seconds of dream. Nothing ends the loop but stop().
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import queue
 import random
 import threading
 from collections.abc import Callable
 from datetime import datetime
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Protocol
 
 from backend.core.engine import EngineFacts
@@ -116,8 +119,7 @@ class DreamController:
         self._prompts = prompts
         self._buffer = buffer
         self._playback = playback
-        # Gaps longer than the buffer would leave nothing to play while the next one is dreamt.
-        self.buffer_target_s = max(buffer_s, gaps.gap_s)
+        self.buffer_s = buffer_s
         self._clock = clock
         self._wall = wall
         self._wake = wake
@@ -132,6 +134,7 @@ class DreamController:
         self._previous: Keyframe | None = None
         self._paused = False
         self._given_up: str | None = None
+        self._soon: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._prompts_checked = clock()
         self.part = Part("dream-loop", self._one_turn, limit_s=_TURN_S, stumbled=self._stumbled)
 
@@ -171,6 +174,21 @@ class DreamController:
         """Turn to another theme with the next keyframe."""
         self._prompts.skip(self._clock())
 
+    def look_at_prompts(self) -> None:
+        """Read the themes again with the next turn, which is at once."""
+        self._prompts_checked = float("-inf")
+        self._wake.set()
+
+    def soon(self, work: Callable[[], None]) -> None:
+        """Have something done between two turns, by the loop's own thread: it may ask the engine."""
+        self._soon.put(work)
+        self._wake.set()
+
+    @property
+    def buffer_target_s(self) -> float:
+        """Seconds of dream to have ahead: gaps that are longer must fit, too."""
+        return max(self.buffer_s, self._gaps.gap_s)
+
     @property
     def connected(self) -> bool:
         """Whether the engine has answered and nothing has been heard to the contrary."""
@@ -178,6 +196,8 @@ class DreamController:
 
     def turn(self) -> bool:
         """Do the most urgent thing there is; False if there is nothing to do before the next event."""
+        with contextlib.suppress(queue.Empty):
+            self._soon.get_nowait()()
         now = self._clock()
         self._look_at_prompts(now)
         self._care.recover(now)

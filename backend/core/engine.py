@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from PIL import Image
@@ -20,7 +20,7 @@ from backend.core.model_family import ModelFamily
 from backend.core.node_catalog import NodeCatalog
 from backend.core.supervisor import Supervised
 from backend.core.workflow_builder import DecodeLatents, EncodePicture, Request, Workflow
-from backend.errors import EngineAnswerError, EngineError, GraphUnfit, JobFailed
+from backend.errors import EngineAnswerError, EngineError, EngineUnreachable, GraphUnfit, JobFailed
 from backend.utils.prompt_manager import Prompt
 
 log = logging.getLogger(__name__)
@@ -159,10 +159,7 @@ class Engine:
         """
         stats = self.reach()
         self._catalog = self._nodes()
-        plan = self._planner.plan(self.client, self.house, self._catalog)
-        size = self._needs.size or (plan.family.width, plan.family.height)
-        for sample in plan.samples(size, walks=self._needs.walks, continues=self._needs.continues):
-            self._check(sample.graph)
+        plan = self._planned(self._planner, self._needs)
         self._plan = plan
         self.facts = EngineFacts(
             self.kind,
@@ -177,6 +174,33 @@ class Engine:
             plan.feeds_pictures,
         )
         return self.facts
+
+    def adopt(self, planner: Planner, needs: DreamNeeds) -> None:
+        """Go by another plan from the next job on; one that is found wrong only when connecting is told then.
+
+        Raises:
+            EngineUnreachable: Nobody answers; it is planned so as soon as somebody does.
+            EngineError: The server cannot do it; all stays as it was.
+        """
+        if self._plan is not None and self.facts is not None:
+            try:
+                plan = self._planned(planner, needs)
+            except EngineUnreachable:
+                self._planner, self._needs = planner, needs
+                raise
+            self._plan = plan
+            self.facts = replace(
+                self.facts, checkpoint=plan.label, family=plan.family, feeds_pictures=plan.feeds_pictures
+            )
+        self._planner, self._needs = planner, needs
+
+    def _planned(self, planner: Planner, needs: DreamNeeds) -> Plan:
+        """A plan for what the server has, looked at."""
+        plan = planner.plan(self.client, self.house, self._catalog)
+        size = needs.size or (plan.family.width, plan.family.height)
+        for sample in plan.samples(size, walks=needs.walks, continues=needs.continues):
+            self._check(sample.graph)
+        return plan
 
     def reach(self) -> SystemStats:
         """Make sure that the engine is there, whatever it can do.

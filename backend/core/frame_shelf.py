@@ -80,7 +80,7 @@ class FrameShelf:
         self.frames_folder = output / "frames"
         self.current_path = output / "current_frame.png"
         self.budget_bytes = budget_bytes
-        self._keep_s = keep_s
+        self.keep_s = keep_s
         self._max_pixels = max_pixels
         self._clock = clock
         self._wall = wall
@@ -180,7 +180,7 @@ class FrameShelf:
 
     def prune(self) -> None:
         """Delete what is older than ``keep_s`` or beyond the budget; never the newest."""
-        oldest_kept = self._clock() - self._keep_s
+        oldest_kept = self._clock() - self.keep_s
         spared: list[_File] = []
         while len(self._files) > 1 and (
             self._files[0].shown_at < oldest_kept or self._bytes > self.budget_bytes

@@ -94,17 +94,21 @@ class GapFiller:
         self.failed_jobs = 0
         self.gap_s = gap_s
         self._generator = generator
-        self._hybrid = hybrid
+        self.hybrid = hybrid
         self._buffer = buffer
         self._pace = pace
         self._fps = fps
         self._steps = max(1, round(gap_s * fps))
         self._max_pixels = max_pixels
-        self._job_timeout_s = job_timeout_s
+        self.job_timeout_s = job_timeout_s
         self._clock = clock
         self._wake = wake
         self._parts: deque[_Part] = deque()
         self._intake: deque[_Intake] = deque()
+
+    def retime(self, fps: float, gap_s: float) -> None:
+        """Open gaps of this many frames a second and seconds from now on; those that are open stay."""
+        self.gap_s, self._fps, self._steps = gap_s, fps, max(1, round(gap_s * fps))
 
     @property
     def busy(self) -> bool:
@@ -133,7 +137,7 @@ class GapFiller:
         frame_s = 1.0 / self._fps if walks and previous is None else gap_s / steps
         legs: tuple[Leg, ...] = ()
         if walk is not None:
-            legs = self._hybrid.plan(walk.start, walk.end, steps, keyframe.prompt, walk.pictures)
+            legs = self.hybrid.plan(walk.start, walk.end, steps, keyframe.prompt, walk.pictures)
         places = self._buffer.reserve([frame_s] * steps)
         for leg in legs:
             self._parts.append(_Part(leg, places[leg.first : leg.first + len(leg)], keyframe, frame_s))
@@ -178,14 +182,14 @@ class GapFiller:
             return False
         unsent = self._fitted(unsent)
         try:
-            unsent.job = self._hybrid.send(unsent.leg)
+            unsent.job = self.hybrid.send(unsent.leg)
         except EngineUnreachable:
             raise
         except EngineError as error:
             self.failed_jobs += 1
             self._give_up(unsent, error)
             return True
-        self._buffer.expect(unsent.places, self._clock() + self._job_timeout_s + _GRACE_S)
+        self._buffer.expect(unsent.places, self._clock() + self.job_timeout_s + _GRACE_S)
         unsent.job.add_done_callback(self._wake)
         return True
 
@@ -203,7 +207,7 @@ class GapFiller:
             log.warning("no walk to keyframe %d: %s", keyframe.number, error)
             return None
         try:
-            angle = self._hybrid.angle(start, end)
+            angle = self.hybrid.angle(start, end)
         except LatentRejected as error:  # the shapes differ: a model change in mid-dream
             log.warning("no walk to keyframe %d: %s", keyframe.number, error)
             return None
@@ -246,7 +250,7 @@ class GapFiller:
         return len(part.leg) > 1
 
     def _frames_per_job(self, leg: Leg) -> int:
-        most = min(self._hybrid.frames_per_job(leg.end), self._steps)
+        most = min(self.hybrid.frames_per_job(leg.end), self._steps)
         return max(1, int(most * self._care.batches.share))
 
     def _fitted(self, part: _Part) -> _Part:

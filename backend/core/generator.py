@@ -167,6 +167,11 @@ class DreamGenerator:
         self._arc: Arc | None = None
         self._turns: deque[float] = deque(maxlen=_TURNS_KEPT)
 
+    def use(self, *, mode: str, denoise: float, size: tuple[int, int] | None) -> None:
+        """Ask for keyframes in this way from now on; arguments as at the beginning."""
+        self.mode_name, self.mode = mode, MODES[mode]
+        self.denoise, self._size = denoise, size
+
     @property
     def size(self) -> tuple[int, int]:
         """Width and height in pixels of the next keyframe: as large as the engine's memory allows."""

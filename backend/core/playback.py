@@ -80,8 +80,6 @@ class Playback:
         self._buffer = buffer
         self._shelf = shelf
         self._pace = pace
-        self._frame_s = 1.0 / fps
-        self._replay_s = replay_s or self._frame_s
         self._limit = limit
         self._clock = clock
         self._last_tick = clock()
@@ -92,6 +90,7 @@ class Playback:
         self._has_nothing = False
         self._shown_at: deque[float] = deque(maxlen=_RATE_FRAMES)
         self._recall = recall
+        self.retime(fps, replay_s)
         self._walk: Iterator[Frame] | None = None
         self._replay: Replay | None = None
         self._replay_from = 0  # neither the title nor the fade from it is part of the dream
@@ -99,6 +98,11 @@ class Playback:
         self._apart: bytes | None = None  # the picture on display, where the next one is no neighbour of it
         self._awake = threading.Event()
         self.part = Part("playback", self._turn, limit_s=_TURN_S)
+
+    def retime(self, fps: float, replay_s: float | None) -> None:
+        """Go by these from the next picture on; arguments as at the beginning."""
+        self._frame_s = 1.0 / fps
+        self._replay_s = replay_s or self._frame_s
 
     @property
     def shown_fps(self) -> float:

@@ -106,11 +106,14 @@ class Remembering:
         self, album: Album, *, frame_s: float, fade_s: float, max_pixels: int, rng: random.Random
     ) -> None:
         self._album = album
-        self._frame_s = frame_s
-        self._steps = max(1, round(fade_s / frame_s))
         self._max_pixels = max_pixels
         self._rng = rng
         self._past: deque[str] = deque(maxlen=_LONGEST_PAST)
+        self.retime(frame_s, fade_s)
+
+    def retime(self, frame_s: float, fade_s: float) -> None:
+        """Go by these from the next picture on; arguments as at the beginning."""
+        self._frame_s, self._steps = frame_s, max(1, round(fade_s / frame_s))
 
     def frames(self, start: bytes) -> Iterator[Frame]:
         """From the picture on display on and on; ends where the memory has too little to walk through."""

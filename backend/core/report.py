@@ -17,13 +17,14 @@ from backend.core.memory_report import MemoryReport
 from backend.core.playback import Playback
 from backend.utils.prompt_manager import PromptManager
 from backend.utils.status_schema import (
+    ConfigStatus,
     DisplayStatus,
     DreamStatus,
     EngineStatus,
     FrameStatus,
     PromptsStatus,
+    Reason,
     ReasonCode,
-    SaidStatus,
     State,
     StatusBody,
     StorageStatus,
@@ -64,33 +65,28 @@ class Report:
     note: str
     memory: MemoryReport = field(default_factory=MemoryReport)
     recorded: Callable[[], Recorded] = Recorded
+    config: Callable[[], ConfigStatus] = ConfigStatus
     wall: Callable[[], datetime] = lambda: datetime.now(UTC)
     clock: Callable[[], float] = time.monotonic
 
     def body(self) -> StatusBody:
         """The status as it is at this moment."""
+        config = self.config()
         return StatusBody(
             state=self.controller.state,
-            reason=self.controller.reason,
+            reason=_reason(self.controller.reason, config),
             frame=frame_status(self.playback.newest, self.shelf, self.wall(), self.clock()),
             engine=self._engine(),
             dream=self._dream(),
             display=self._display(),
             storage=self._storage(),
-            prompts=self._prompts(),
+            prompts=PromptsStatus(
+                themes=self.prompts.themes,
+                problems=tuple(str(problem) for problem in self.controller.prompt_problems),
+            ),
             memory=self.memory.body(),
+            config=config,
             note=self.note,
-        )
-
-    def _prompts(self) -> PromptsStatus:
-        now = self.clock()
-        said = self.prompts.said(now)
-        return PromptsStatus(
-            themes=self.prompts.themes,
-            problems=tuple(str(problem) for problem in self.controller.prompt_problems),
-            said=None
-            if said is None
-            else SaidStatus(text=said.text, seconds_left=max(0.0, said.until_s - now)),
         )
 
     def _engine(self) -> EngineStatus:
@@ -163,6 +159,18 @@ class Report:
             skipped=self.buffer.skipped,
             frames_shown=self.playback.frames_shown,
         )
+
+
+def _reason(reason: Reason, config: ConfigStatus) -> Reason:
+    """What keeps the dream from its best comes first; a mistake in the settings file does not."""
+    if reason.code is not ReasonCode.OK or config.ok:
+        return reason
+    first = config.problems[0]
+    where = first.source if first.line is None else f"{first.source}:{first.line}"
+    value = f" = {first.value}" if first.value else ""
+    return Reason(
+        code=ReasonCode.CONFIG, sentence=f"kept the old settings: {where}: {first.key}{value}: {first.wish}"
+    )
 
 
 def first_body(playback: Playback, shelf: FrameShelf) -> StatusBody:

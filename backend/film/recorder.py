@@ -56,7 +56,7 @@ class Recorder:
         folder: Where the files go; nobody else writes there.
         keep_s: Seconds of dream that are kept; 0 for none.
         budget_bytes: The most that all files may take.
-        walks: Whether this dream walks from keyframe to keyframe.
+        walks: Whether this dream walks from keyframe to keyframe, as it is now.
         gap_s: Seconds of dream up to the newest keyframe.
         facts: The engine that paints.
         wall: Seconds since 1970.
@@ -68,15 +68,14 @@ class Recorder:
         *,
         keep_s: float,
         budget_bytes: int,
-        walks: bool,
+        walks: Callable[[], bool],
         gap_s: Callable[[], float],
         facts: Callable[[], EngineFacts | None],
         wall: Callable[[], float] = time.time,
     ) -> None:
         self.left_out = 0
         self._folder = folder
-        self._keep_s = keep_s
-        self._budget_bytes = budget_bytes
+        self.limit(keep_s, budget_bytes)
         self._walks = walks
         self._gap_s = gap_s
         self._facts = facts
@@ -96,6 +95,10 @@ class Recorder:
         """What is kept; any thread may ask."""
         return Recorded(len(self._files or ()), self._bytes, max(0.0, self._seconds))
 
+    def limit(self, keep_s: float, budget_bytes: int) -> None:
+        """Keep so much from the next keyframe on."""
+        self._keep_s, self._budget_bytes = keep_s, budget_bytes
+
     def start(self) -> None:
         """Begin to record."""
         self._thread.start()
@@ -112,7 +115,7 @@ class Recorder:
         """A keyframe has arrived; never waits. One without a latent cannot be recorded."""
         if latent is None or self._keep_s <= 0.0:
             return
-        walks = self._walks and (self._begun or keyframe.parent is not None)
+        walks = self._walks() and (self._begun or keyframe.parent is not None)
         self._begun = True
         offer = _Offer(keyframe, latent, self._wall(), self._gap_s(), walks, self._facts())
         with self._something:

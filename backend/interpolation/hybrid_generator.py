@@ -52,6 +52,10 @@ class HybridGenerator:
         self._decoder = decoder
         self._frames_per_job = frames_per_job
 
+    def send_at_most(self, frames: int | None) -> None:
+        """From the next leg on; None lets the size of the pictures decide."""
+        self._frames_per_job = frames
+
     def frames_per_job(self, latent: Tensor) -> int:
         """How many pictures of this latent's size travel as one job at the most."""
         return self._frames_per_job or max(1, _PIXELS_PER_JOB // _pixels(latent))

@@ -99,6 +99,30 @@ class PromptManager:
         """The themes in use, in order of their files."""
         return tuple(self._shelf.themes.values())
 
+    def use(
+        self,
+        folder: Path,
+        *,
+        seconds_per_theme: float,
+        seconds_per_prompt: float,
+        order: Literal["shuffled", "sequential"],
+    ) -> None:
+        """Go by other settings from the next prompt on; a theme that the folder still has goes on.
+
+        Raises:
+            PromptsError: The folder or its themes cannot be used; nothing has changed.
+        """
+        shelf = _Shelf(folder) if folder != self._folder else None
+        if shelf is not None:
+            shelf.refresh()
+            if shelf.problems:
+                raise PromptsError(shelf.problems)
+        with self._lock:
+            self._folder, self._shelf = folder, shelf or self._shelf
+            self._seconds_per_theme = seconds_per_theme
+            self._seconds_per_prompt = seconds_per_prompt
+            self._shuffled = order == "shuffled"
+
     @property
     def themes(self) -> tuple[str, ...]:
         """Names of the themes in use, in order of their files."""

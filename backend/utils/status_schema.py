@@ -208,13 +208,6 @@ class StorageStatus(_Part):
     )
 
 
-class SaidStatus(_Part):
-    """Words that somebody said to the dream."""
-
-    text: Text = Field(description="what it dreams of")
-    seconds_left: Seconds = Field(description="seconds until the themes go on")
-
-
 class PromptsStatus(_Part):
     """Which themes there are."""
 
@@ -222,8 +215,42 @@ class PromptsStatus(_Part):
     problems: tuple[Text, ...] = Field(
         default=(), description="what is wrong in the prompts folder, with lines"
     )
-    said: SaidStatus | None = Field(
-        default=None, description="what it was told to dream of, null while the themes go on"
+
+
+class ConfigProblemStatus(_Part):
+    """Something wrong with the settings file as it is now."""
+
+    source: Text = Field(description="file, or environment variable")
+    line: Count | None = Field(default=None, description="from 1; null where there is none")
+    column: Count | None = Field(default=None, description="from 1; null where there is none")
+    key: Text = Field(description="dotted key, e.g. dream.denoise")
+    value: Text = Field(description="as written; secrets are kept back")
+    wish: Text = Field(description="what would be right")
+
+
+class ConfigPendingStatus(_Part):
+    """A setting that was edited and waits for a restart."""
+
+    key: Text = Field(description="dotted key, e.g. comfyui.url")
+    now: Text = Field(description="value that holds; secrets are kept back")
+    next: Text = Field(description="value from the next start on; secrets are kept back")
+
+
+class ConfigStatus(_Part):
+    """Whether the settings that hold are those of the file."""
+
+    file: Text | None = Field(default=None, description="where they are read from, null for defaults only")
+    ok: bool = Field(default=True, description="whether the file as it is now can be used")
+    taken_at: Text | None = Field(
+        default=None, description="when they were last taken over, UTC, ISO 8601; the start counts"
+    )
+    taken: Count = Field(default=0, description="edits taken over in this run, without a restart")
+    refused: Count = Field(default=0, description="edits of this run that could not be used")
+    problems: tuple[ConfigProblemStatus, ...] = Field(
+        default=(), description="what is wrong with the file; all settings before it hold meanwhile"
+    )
+    needs_restart: tuple[ConfigPendingStatus, ...] = Field(
+        default=(), description="what it says that holds only from the next start on"
     )
 
 
@@ -300,6 +327,7 @@ class StatusBody(_Part):
     storage: StorageStatus = Field(default=StorageStatus(), description="what the disk holds")
     memory: MemoryStatus = Field(default=MemoryStatus(), description="what is remembered")
     prompts: PromptsStatus = Field(default=PromptsStatus(), description="which themes there are")
+    config: ConfigStatus = Field(default=ConfigStatus(), description="do the settings of the file hold?")
     note: Text = Field(default="", description="one thing worth knowing about this run, for people")
 
 

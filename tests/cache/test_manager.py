@@ -4,6 +4,7 @@ import errno
 import os
 import sqlite3
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -445,3 +446,19 @@ def test_two_threads_that_add_the_same_picture_add_it_once(tmp_path: Path) -> No
         assert sum(isinstance(outcome, Added) for outcome in outcomes) == 4
         assert memory.size == 4
         assert memory.check().whole
+
+
+def test_other_limits_hold_at_once_and_what_is_over_them_goes(tmp_path: Path) -> None:
+    with open_memory(tmp_path) as memory:
+        for number, vector in enumerate(np.random.default_rng(1).normal(size=(200, 8)).astype(np.float32)):
+            memory.add(new(number, vector / np.linalg.norm(vector)))
+        many = memory.size
+        assert many > 90
+        memory.limit(MemoryLimits(max_entries=10, max_bytes=10**9))
+        until = time.monotonic() + GUARD_S
+        while memory.size != 10 and time.monotonic() < until:
+            threading.Event().wait(0.01)
+        assert (memory.size, memory.ready) == (10, True)
+        memory.limit(MemoryLimits(max_entries=10_000, max_bytes=10**9))
+        memory.add(new(999, axis(0)))
+        assert memory.size == 11

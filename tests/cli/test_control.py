@@ -66,8 +66,20 @@ def test_without_a_daemon_it_is_exit_69(folder: Path, capsys: pytest.CaptureFixt
 
 
 def test_settings_that_cannot_be_used_are_exit_78(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DREAMLOOP_DREAM__DENOISE", "7")
+    monkeypatch.setenv("DREAMLOOP_STORAGE__BUDGET", "7")
     assert run("pause") == 78
+
+
+def test_a_mistake_elsewhere_in_the_settings_does_not_keep_one_from_the_daemon(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DREAMLOOP_DREAM__DENOISE", "7")
+    server = ControlServer(folder / "control.sock", lambda _: {"ok": True, "state": "paused"})
+    server.start()
+    try:
+        assert run("pause") == 0
+    finally:
+        server.stop()
 
 
 def test_stop_waits_until_the_daemon_has_let_go_of_its_output(

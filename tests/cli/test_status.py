@@ -158,7 +158,7 @@ def test_a_missing_or_foreign_file_is_named(
 def test_settings_that_cannot_be_used_are_exit_78(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("DREAMLOOP_DREAM__DENOISE", "7")
+    monkeypatch.setenv("DREAMLOOP_STORAGE__BUDGET", "7")
     assert command.run(arguments()) == 78
     assert "a number from 0.05 to 1" in capsys.readouterr().err
 

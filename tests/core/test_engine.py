@@ -203,3 +203,33 @@ def test_a_picture_that_is_not_encoded_in_time_is_given_up_and_taken_back(fake_c
         (posted,) = fake_comfy.posted("/prompt")
         assert posted.json()["prompt_id"] not in comfy.client.queue()
         fake_comfy.painter.release()
+
+
+def test_another_plan_holds_from_the_next_job_on(fake_comfy: FakeComfy) -> None:
+    comfy = engine(fake_comfy.url)
+    comfy.connect()
+    comfy.adopt(FamilyPlanner(ModelWish(), SamplingChoice(steps=3)), DreamNeeds())
+    comfy.submit(TextToImage("a", "b", 1, 64, 64))
+    graph = fake_comfy.posted("/prompt")[-1].json()["prompt"]
+    assert [node["inputs"]["steps"] for node in graph.values() if "steps" in node["inputs"]] == [3]
+
+
+def test_a_plan_that_the_server_cannot_follow_is_refused_and_the_one_before_stays(
+    fake_comfy: FakeComfy,
+) -> None:
+    comfy = engine(fake_comfy.url)
+    facts = comfy.connect()
+    with pytest.raises(GraphUnfit, match="eulr"):
+        comfy.adopt(FamilyPlanner(ModelWish(), SamplingChoice(sampler="eulr")), DreamNeeds())
+    assert comfy.facts == facts
+    comfy.submit(TextToImage("a", "b", 1, 64, 64))
+    assert "eulr" not in fake_comfy.posted("/prompt")[-1].body.decode()
+    comfy.connect()
+
+
+def test_a_plan_made_before_the_server_is_there_is_the_one_that_is_connected_with(tmp_path: Path) -> None:
+    with FakeComfy(tmp_path) as fake:
+        comfy = engine(fake.url)
+        comfy.adopt(FamilyPlanner(ModelWish(), SamplingChoice(sampler="eulr")), DreamNeeds())
+        with pytest.raises(GraphUnfit, match="eulr"):
+            comfy.connect()

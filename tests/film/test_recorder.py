@@ -46,7 +46,7 @@ def recorder(folder: Path, keep_s: float = 3600.0, budget: int = 10**9, gap_s: f
         folder,
         keep_s=keep_s,
         budget_bytes=budget,
-        walks=True,
+        walks=lambda: True,
         gap_s=lambda: gap_s,
         facts=lambda: FACTS,
         wall=lambda: 1_767_000_000.125,

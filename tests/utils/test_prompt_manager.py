@@ -178,3 +178,42 @@ def test_the_house_has_at_least_eight_themes_with_their_own_words() -> None:
     assert len({prompt.positive for prompt in firsts}) == len(firsts)
     assert len({prompt.negative for prompt in firsts}) == len(firsts)
     assert all(prompt.negative for prompt in firsts)
+
+
+def test_other_times_and_order_hold_from_the_next_prompt_on_and_the_theme_stays(folder: Path) -> None:
+    prompts = manager(folder)
+    assert prompts.current(0, NOON).positive == "a1"
+    prompts.use(folder, seconds_per_theme=20, seconds_per_prompt=10, order="sequential")
+    assert [prompts.current(now, NOON).positive for now in (9, 10, 20, 40)] == ["a1", "a2", "b1", "c1"]
+    prompts.use(folder, seconds_per_theme=20, seconds_per_prompt=10, order="shuffled")
+    assert prompts.current(41, NOON).theme == "c"
+    drawn = {prompts.current(41 + 20 * turn, NOON).theme for turn in range(1, 9)}
+    assert drawn == {"a", "b", "c"}
+
+
+def test_another_folder_holds_at_once_and_a_theme_that_it_has_too_goes_on(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    prompts = manager(folder)
+    prompts.current(0, NOON)
+    other = tmp_path_factory.mktemp("other")
+    write(other, "a", "positive: other a")
+    write(other, "d", "positive: d1")
+    prompts.use(other, seconds_per_theme=300, seconds_per_prompt=60, order="sequential")
+    assert prompts.themes == ("a", "d")
+    assert (prompts.current(1, NOON).positive, prompts.folder) == ("other a", other)
+    write(other, "d", "positive: d2")
+    assert prompts.reload() == ()
+    assert prompts.current(300, NOON).positive == "d2"
+
+
+def test_a_folder_that_cannot_be_used_leaves_all_as_it_was(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    prompts = manager(folder)
+    other = tmp_path_factory.mktemp("other")
+    write(other, "bad", "positive: []")
+    with pytest.raises(PromptsError, match="at least one prompt"):
+        prompts.use(other, seconds_per_theme=5, seconds_per_prompt=5, order="shuffled")
+    assert (prompts.folder, prompts.themes) == (folder, ("a", "b", "c"))
+    assert prompts.current(20, NOON).positive == "a1"
