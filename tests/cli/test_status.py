@@ -160,7 +160,7 @@ def test_settings_that_cannot_be_used_are_exit_78(
 ) -> None:
     monkeypatch.setenv("DREAMLOOP_STORAGE__BUDGET", "7")
     assert command.run(arguments()) == 78
-    assert "a number from 0.05 to 1" in capsys.readouterr().err
+    assert "a size from 10 MB" in capsys.readouterr().err
 
 
 def test_the_schema_can_be_had_without_a_daemon(capsys: pytest.CaptureFixture[str]) -> None:
