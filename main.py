@@ -213,7 +213,7 @@ def _remember(
     report.memory.scorer = scorer
     scorer.start()
     stack.callback(scorer.stop)
-    return scorer, commands_of(memory, lambda: report.generator.full_size).obey
+    return scorer, commands_of(memory, lambda: report.generator.full_size, scorer.wish).obey
 
 
 def _shim(settings: Settings, stack: ExitStack) -> ShimProcess | None:

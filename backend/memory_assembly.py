@@ -203,9 +203,11 @@ def _stored(path: Path) -> Mapping[str, Any]:
     return state if isinstance(state, dict) else {}
 
 
-def commands_of(memory: DreamMemory, size: Callable[[], tuple[int, int]]) -> MemoryCommands:
-    """What may be asked of this memory."""
-    return MemoryCommands(memory.cache, memory.embed, size)
+def commands_of(
+    memory: DreamMemory, size: Callable[[], tuple[int, int]], wish: Callable[[str], None] | None = None
+) -> MemoryCommands:
+    """What may be asked of this memory; ``wish`` folds one of it into the dream."""
+    return MemoryCommands(memory.cache, memory.embed, size, memory.matcher.words, wish)
 
 
 def commands_for(

@@ -143,6 +143,12 @@ class AestheticMatcher:
         with self._one_at_a_time:
             return self._fairly(lambda matcher: _appraised(matcher, pictures))
 
+    def words(self, text: str) -> Vectors | None:
+        """A vector to compare pictures with, ``[D]``; None where whoever judges knows no words."""
+        with self._one_at_a_time:
+            found = self._fairly(lambda matcher: matcher.embed_texts([text]))
+        return None if found is None else found[0]
+
     def _fetch(self) -> None:
         try:
             loaded = self._load()

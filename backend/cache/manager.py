@@ -280,10 +280,18 @@ class CacheManager:
                 size -= page[0].bytes
         return tuple(standing.id for standing in gone)
 
-    def iterate(self, offset: int = 0, limit: int = 100, order: Order = Order.NEWEST) -> list[Memory]:
-        """A page of memories."""
+    def iterate(
+        self,
+        offset: int = 0,
+        limit: int = 100,
+        order: Order = Order.NEWEST,
+        *,
+        theme: str | None = None,
+        words: str | None = None,
+    ) -> list[Memory]:
+        """A page of memories, those of one theme or with certain words where these are given."""
         with self._care():
-            return self._keeper.store.listed(offset, limit, order)
+            return self._keeper.store.listed(offset, limit, order, theme, words)
 
     def needs_embedding(self, limit: int) -> list[str]:
         """Ids of memories whose embedding is another matcher's, or that have none."""

@@ -216,9 +216,18 @@ class MemoryStore(Database):
         )
         return None if row is None else vector_from(row[0], identity)
 
-    def listed(self, offset: int, limit: int, order: Order) -> list[Memory]:
+    def listed(
+        self, offset: int, limit: int, order: Order, theme: str | None = None, words: str | None = None
+    ) -> list[Memory]:
+        """A page of rows: of one theme, with words that stand in prompt or theme, where these are given."""
         rows = self._all(
-            f"SELECT {FIELDS} FROM memories ORDER BY {_ORDERS[order]} LIMIT ? OFFSET ?",  # noqa: S608
+            f"SELECT {FIELDS} FROM memories WHERE (? IS NULL OR theme = ?) "  # noqa: S608
+            "AND (? IS NULL OR instr(lower(prompt || ' ' || theme), lower(?)) > 0) "
+            f"ORDER BY {_ORDERS[order]} LIMIT ? OFFSET ?",
+            theme,
+            theme,
+            words,
+            words,
             limit,
             offset,
         )

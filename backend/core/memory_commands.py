@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from backend.cache.manager import CacheManager, Embed
+from backend.cache.matching import Vectors
 from backend.cache.memory_row import Memory, Order
 from backend.errors import DreamloopError
 
@@ -23,6 +24,8 @@ log = logging.getLogger(__name__)
 
 _PAGE = 200
 _LEAST_ID = 4
+_MOST_WORDS = 200
+_MOST_LOOKED_AT = 2000
 
 Answer = dict[str, Any]
 
@@ -34,12 +37,23 @@ class MemoryCommands:
         cache: The memory.
         embed: Judges pictures, as the memory's identity does.
         size: Width and height to which pictures of one's own are cropped.
+        embed_words: Words -> a vector to look for among the memories; None where whoever judges knows none.
+        wish: Has a memory folded into the dream; None where nothing dreams.
     """
 
-    def __init__(self, cache: CacheManager, embed: Embed, size: Callable[[], tuple[int, int]]) -> None:
+    def __init__(
+        self,
+        cache: CacheManager,
+        embed: Embed,
+        size: Callable[[], tuple[int, int]],
+        embed_words: Callable[[str], Vectors | None] = lambda _: None,
+        wish: Callable[[str], None] | None = None,
+    ) -> None:
         self._cache = cache
         self._embed = embed
         self._size = size
+        self._embed_words = embed_words
+        self._wish = wish
         self._task: _Task | None = None
         self._numbers = itertools.count(1)
         self._quick: Mapping[str, Callable[[Mapping[str, Any]], Answer]] = {
@@ -48,6 +62,7 @@ class MemoryCommands:
             "pin": lambda asked: self._pin(asked, True),
             "unpin": lambda asked: self._pin(asked, False),
             "forget": self._forget,
+            "inject": self._inject,
             "task": self._progress,
         }
         self._long: Mapping[str, Callable[[Mapping[str, Any]], Answer]] = {
@@ -76,13 +91,29 @@ class MemoryCommands:
     def _ls(self, asked: Mapping[str, Any]) -> Answer:
         offset, limit = int(asked.get("offset", 0)), int(asked.get("limit", 20))
         order = Order(str(asked.get("order", Order.NEWEST.value)))
-        page = self._cache.iterate(max(0, offset), min(max(1, limit), _PAGE), order)
+        offset, limit = max(0, offset), min(max(1, limit), _PAGE)
+        theme, words = (str(asked.get(name) or "")[:_MOST_WORDS] or None for name in ("theme", "words"))
+        page = self._like(words, offset, limit, theme) if words else None
+        by_meaning = page is not None
+        if page is None:
+            page = self._cache.iterate(offset, limit, order, theme=theme, words=words)
         return {
             "memories": [told(memory) for memory in page],
+            "by_meaning": by_meaning,
             "entries": self._cache.size,
             "bytes": self._cache.bytes,
             "ready": self._cache.ready,
         }
+
+    def _like(self, words: str, offset: int, limit: int, theme: str | None) -> list[Memory] | None:
+        """The memories that show the words best, the best first; None where nobody can tell."""
+        vector = self._embed_words(words)
+        if vector is None:
+            return None
+        most = _MOST_LOOKED_AT if theme else offset + limit
+        found = [self._cache.get(name) for name, _ in self._cache.nearest(vector, most)]
+        right = [one for one in found if one is not None and theme in (None, one.theme)]
+        return right[offset : offset + limit]
 
     def _one(self, asked: Mapping[str, Any]) -> Memory:
         """The memory of an id, or of the beginning of one."""
@@ -112,6 +143,13 @@ class MemoryCommands:
     def _forget(self, asked: Mapping[str, Any]) -> Answer:
         memory = self._one(asked)
         self._cache.forget(memory.id)
+        return {"id": memory.id}
+
+    def _inject(self, asked: Mapping[str, Any]) -> Answer:
+        if self._wish is None:
+            raise ValueError("nothing dreams here into which it could be folded")
+        memory = self._one(asked)
+        self._wish(memory.id)
         return {"id": memory.id}
 
     def _check(self, repair: bool) -> Answer:

@@ -25,6 +25,7 @@ from backend.utils.status_schema import (
     PromptsStatus,
     Reason,
     ReasonCode,
+    SaidStatus,
     State,
     StatusBody,
     StorageStatus,
@@ -80,13 +81,21 @@ class Report:
             dream=self._dream(),
             display=self._display(),
             storage=self._storage(),
-            prompts=PromptsStatus(
-                themes=self.prompts.themes,
-                problems=tuple(str(problem) for problem in self.controller.prompt_problems),
-            ),
+            prompts=self._prompts(),
             memory=self.memory.body(),
             config=config,
             note=self.note,
+        )
+
+    def _prompts(self) -> PromptsStatus:
+        now = self.clock()
+        said = self.prompts.said(now)
+        return PromptsStatus(
+            themes=self.prompts.themes,
+            problems=tuple(str(problem) for problem in self.controller.prompt_problems),
+            said=None
+            if said is None
+            else SaidStatus(text=said.text, seconds_left=max(0.0, said.until_s - now)),
         )
 
     def _engine(self) -> EngineStatus:

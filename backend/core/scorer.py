@@ -44,6 +44,7 @@ _RECENT = 24
 _BANDS = ((0.0, 0.3), (0.3, 0.5), (0.5, 0.7), (0.7, 0.95))
 _OF_EACH_BAND = 16
 _LONGEST_WAIT_S = 1.0
+_WISHED_STRENGTH, _WISHED_KEYFRAMES = 0.9, 5
 # CLIP on a small CPU, with torch to be loaded first, or a seed that waits for a slow engine.
 _TURN_S = 300.0
 
@@ -156,6 +157,7 @@ class Scorer:
         self._recent: deque[str] = deque(maxlen=_RECENT)
         self._ids: OrderedDict[int, str] = OrderedDict()
         self._offers: deque[_Offer] = deque()
+        self._wished: str | None = None
         self._something = threading.Condition()
         self.part = Part("scorer", self._one_turn, limit_s=_TURN_S)
 
@@ -192,6 +194,23 @@ class Scorer:
                 self.left_out += 1
             self._offers.append(_Offer(keyframe, latent))
             self._something.notify_all()
+
+    def wish(self, memory_id: str) -> None:
+        """Fold this memory in with the next keyframe that is judged, whatever the policy thinks.
+
+        Raises:
+            ValueError: It cannot be folded in; the message says why.
+        """
+        if self._policy is None:
+            raise ValueError(
+                "nothing is folded into this dream: memory.injection is never, or its mode does not go on"
+            )
+        memory = self._memory.get(memory_id)
+        if memory is None:
+            raise ValueError(f"id {memory_id[:70]!r}: no memory has it")
+        if memory.latent is None and memory.origin is not Origin.SEED:
+            raise ValueError(f"memory {memory_id[:12]} has no latent that could be folded in")
+        self._wished = memory_id
 
     def turn(self) -> bool:
         """Judge one keyframe, or do a chore; False if there is nothing to do."""
@@ -259,6 +278,12 @@ class Scorer:
     def _consider(self, keyframe: Keyframe, judgement: Judgement) -> None:
         policy = self._policy
         if policy is None:
+            return
+        wished, self._wished = self._wished, None
+        if wished is not None:
+            self._fold_in(
+                keyframe, Injection(wished, _WISHED_STRENGTH, _WISHED_KEYFRAMES, "somebody asked for it")
+            )
             return
         chosen = policy.decide(self._clock(), self.state, self._candidates(judgement.embedding))
         if chosen is not None:

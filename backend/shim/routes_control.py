@@ -85,7 +85,7 @@ def control_routes(daemon: Daemon) -> APIRouter:
     @router.post("/api/control/inject", response_model=Done, responses=_REFUSED)
     async def inject(asked: Annotated[Which, Body()]) -> Response:
         """Fold a memory into the dream now, softly, over its next keyframes."""
-        return _done(await daemon.ask("inject", id=asked.id))
+        return _done(await daemon.ask("memory", action="inject", id=asked.id))
 
     @router.post("/api/prompt", response_model=Done, responses=_REFUSED)
     async def prompt(asked: Annotated[Words, Body()]) -> Response:

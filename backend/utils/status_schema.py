@@ -208,12 +208,22 @@ class StorageStatus(_Part):
     )
 
 
+class SaidStatus(_Part):
+    """Words that somebody said to the dream."""
+
+    text: Text = Field(description="what it dreams of")
+    seconds_left: Seconds = Field(description="seconds until the themes go on")
+
+
 class PromptsStatus(_Part):
     """Which themes there are."""
 
     themes: tuple[Text, ...] = Field(default=(), description="names of the themes in use")
     problems: tuple[Text, ...] = Field(
         default=(), description="what is wrong in the prompts folder, with lines"
+    )
+    said: SaidStatus | None = Field(
+        default=None, description="what it was told to dream of, null while the themes go on"
     )
 
 

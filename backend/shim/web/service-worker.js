@@ -3,7 +3,7 @@
 const SHELL = "dreamloop-shell";
 const FILES = [
   "/", "/web/display.css", "/web/display.js", "/web/api.js", "/web/canvas.js", "/web/feed.js", "/web/hud.js", "/web/layers.js",
-  "/web/options.js", "/web/player.js", "/manifest.webmanifest", "/web/icons/icon.svg",
+  "/web/options.js", "/web/pictures.js", "/web/player.js", "/manifest.webmanifest", "/web/icons/icon.svg",
 ];
 
 self.addEventListener("install", (event) => {
