@@ -348,6 +348,7 @@ def _loop(
         gap_s=settings.dream.seconds_per_keyframe,
         max_pixels=_MAX_PIXELS,
         job_timeout_s=settings.comfyui.job_timeout_seconds,
+        path=settings.interpolation.path,
         clock=time.monotonic,
         wake=wake.set,
     )

@@ -119,6 +119,9 @@ class DreamSettings(Section):
 class InterpolationSettings(Section):
     """How the walk between two keyframes is made."""
 
+    path: Literal["smooth", "slerp", "lerp"] = _live(
+        "smooth", "How the walk leads through the latents: past the keyframes without a kink, or straight"
+    )
     frames_per_job: int | None = _live(
         AUTO, "In-betweens that the engine decodes in one job; fewer need less memory", ge=1, le=512
     )

@@ -85,6 +85,7 @@ def register_parts(live: LiveSettings, settings: Settings, parts: LiveParts, ref
     live.register(
         ("comfyui.job_timeout_seconds", "interpolation.frames_per_job"), partial(_take_jobs, report)
     )
+    live.register(("interpolation.path",), partial(_take_walk, report))
     live.register(("display.keep_seconds", "storage.budget"), partial(_take_shelf, report))
     live.register(
         ("memory.max_entries", "memory.max_size", "memory.min_score"), partial(_take_memory, parts.memory)
@@ -131,6 +132,10 @@ def _take_time(report: Report, remembering: Remembering | None, new: Settings) -
 def _take_jobs(report: Report, new: Settings) -> None:
     report.engine.job_timeout_s = report.gaps.job_timeout_s = new.comfyui.job_timeout_seconds
     report.gaps.hybrid.send_at_most(new.interpolation.frames_per_job)
+
+
+def _take_walk(report: Report, new: Settings) -> None:
+    report.gaps.path = new.interpolation.path
 
 
 def _take_shelf(report: Report, new: Settings) -> None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from backend.core.engine_care import EngineCare
 from backend.core.frame_buffer import Frame, FrameBuffer, FrameKind
@@ -17,10 +16,8 @@ from backend.errors import EngineError, EngineUnreachable, JobFailed, LatentReje
 from backend.interpolation.decoder import PicturesJob
 from backend.interpolation.gap_length import LONGEST, stretch
 from backend.interpolation.hybrid_generator import HybridGenerator, Leg
+from backend.interpolation.walk import Knot, Walk, Waypoint
 from backend.utils.picture_check import inspect_picture
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 log = logging.getLogger(__name__)
 
@@ -37,21 +34,11 @@ class _Part:
     """A leg of a gap and the places that its pictures will take."""
 
     leg: Leg
-    places: range
+    places: Sequence[int]
     keyframe: Keyframe
     frame_s: float
     job: PicturesJob | None = None
     retried: bool = False
-
-
-@dataclass(frozen=True, eq=False)
-class _Walk:
-    """Two latents with their pictures, and how many times the usual gap it takes from one to the other."""
-
-    start: Tensor
-    end: Tensor
-    pictures: tuple[bytes, bytes]
-    stretch: float
 
 
 @dataclass
@@ -71,6 +58,7 @@ class GapFiller:
         gap_s: Seconds from keyframe to keyframe, where the walk between them turns no farther than usual.
         max_pixels: Larger pictures are refused.
         job_timeout_s: How long the engine may take for a job.
+        path: A key of PATHS: how the walk leads from keyframe to keyframe.
         wake: Called, from any thread, when a leg has ended.
     """
 
@@ -85,6 +73,7 @@ class GapFiller:
         gap_s: float,
         max_pixels: int,
         job_timeout_s: float,
+        path: str = "smooth",
         clock: Callable[[], float],
         wake: Callable[[], None],
     ) -> None:
@@ -101,6 +90,8 @@ class GapFiller:
         self._steps = max(1, round(gap_s * fps))
         self._max_pixels = max_pixels
         self.job_timeout_s = job_timeout_s
+        self.path = path
+        self._knot: tuple[int, Knot] | None = None  # where the newest walk ended, and at which keyframe
         self._clock = clock
         self._wake = wake
         self._parts: deque[_Part] = deque()
@@ -131,18 +122,16 @@ class GapFiller:
         """
         walk = self._walk(previous, keyframe)
         walks = self._generator.mode.walks
-        gap_s = self.gap_s if walk is None else self.gap_s * walk.stretch
+        gap_s = self.gap_s if walk is None else walk.seconds
         steps = max(1, round(gap_s * self._fps)) if walks and previous is not None else 1
         # Without a walk the keyframe itself stands for the whole gap; the first of a walk only begins it.
         frame_s = 1.0 / self._fps if walks and previous is None else gap_s / steps
-        legs: tuple[Leg, ...] = ()
-        if walk is not None:
-            legs = self.hybrid.plan(walk.start, walk.end, steps, keyframe.prompt, walk.pictures)
         places = self._buffer.reserve([frame_s] * steps)
+        legs = self._legs(walk, steps, previous, keyframe)
         for leg in legs:
-            self._parts.append(_Part(leg, places[leg.first : leg.first + len(leg)], keyframe, frame_s))
-        if not legs:
-            self._buffer.abandon(places[:-1])
+            self._parts.append(_Part(leg, places[: len(leg)], keyframe, frame_s))
+            places = places[len(leg) :]
+        self._buffer.abandon(places[:-1])
         self._put(places[-1], keyframe.picture, FrameKind.KEYFRAME, keyframe, frame_s)
         if not legs:
             self._pace.supplied(self._clock(), self._buffer.ready_s)
@@ -193,26 +182,50 @@ class GapFiller:
         unsent.job.add_done_callback(self._wake)
         return True
 
-    def _walk(self, previous: Keyframe | None, keyframe: Keyframe) -> _Walk | None:
+    def _walk(self, previous: Keyframe | None, keyframe: Keyframe) -> Walk | None:
+        """From the one to the other; None where nothing leads there, or nothing is walked."""
         if keyframe.latent is None:  # a workflow that gives pictures only
             return None
         try:
             # Also where nothing is walked: it shows that the latent is finite, and is our copy of it.
-            end = self._generator.latent(keyframe)
+            end = self._waypoint(keyframe)
             if previous is None or not self._generator.mode.walks:
                 return None
-            start = self._generator.latent(previous)
+            start = self._waypoint(previous)
         except EngineError as error:
             self.failed_jobs += 1
             log.warning("no walk to keyframe %d: %s", keyframe.number, error)
             return None
         try:
-            angle = self.hybrid.angle(start, end)
+            return self._joined(previous, start, keyframe, end)
         except LatentRejected as error:  # the shapes differ: a model change in mid-dream
             log.warning("no walk to keyframe %d: %s", keyframe.number, error)
             return None
-        pictures = (previous.picture, keyframe.picture)
-        return _Walk(start, end, pictures, stretch(angle, self._generator.usual_turn))
+
+    def _waypoint(self, keyframe: Keyframe) -> Waypoint:
+        name = None if keyframe.latent is None else keyframe.latent.annotated
+        return Waypoint(self._generator.latent(keyframe), name)
+
+    def _joined(self, previous: Keyframe, start: Waypoint, keyframe: Keyframe, end: Waypoint) -> Walk:
+        """A walk that begins as the one before it ended."""
+        angle = self.hybrid.angle(start.latent, end.latent)
+        seconds = self.gap_s * stretch(angle, self._generator.usual_turn)
+        first = Knot(start, after=end, after_s=seconds)
+        if self._knot is not None and self._knot[0] == previous.number:
+            first = self._knot[1]
+        last = Knot(end, before=start, before_s=seconds)
+        self._knot = keyframe.number, last
+        return Walk.between(self.path, first, last, seconds)
+
+    def _legs(
+        self, walk: Walk | None, steps: int, previous: Keyframe | None, keyframe: Keyframe
+    ) -> tuple[Leg, ...]:
+        import torch
+
+        if walk is None or previous is None:
+            return ()
+        t = torch.arange(1, steps) / steps
+        return self.hybrid.plan(walk, t, keyframe.prompt, (previous.picture, keyframe.picture))
 
     def _arrived(self, part: _Part) -> None:
         assert part.job is not None  # noqa: S101 - for the type checker: the caller has looked
@@ -250,7 +263,7 @@ class GapFiller:
         return len(part.leg) > 1
 
     def _frames_per_job(self, leg: Leg) -> int:
-        most = min(self.hybrid.frames_per_job(leg.end), self._steps)
+        most = min(self.hybrid.frames_per_job(leg.walk.end.at.latent), self._steps)
         return max(1, int(most * self._care.batches.share))
 
     def _fitted(self, part: _Part) -> _Part:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from backend.interpolation.decoder import Anchor, Decoder, LatentBatch, PicturesJob
 from backend.interpolation.latent_size import resized
-from backend.interpolation.spherical_lerp import angle_between, slerp
+from backend.interpolation.spherical_lerp import angle_between
+from backend.interpolation.walk import Walk
 from backend.utils.prompt_manager import Prompt
 
 if TYPE_CHECKING:
@@ -18,20 +19,17 @@ _PIXELS_PER_JOB = 32_000_000
 _PIXELS_PER_CELL = 64
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Leg:
-    """A part of a walk that travels as one job.
+    """A part of a walk that travels as one job: what is to be decoded, not yet the latents themselves.
 
     Attributes:
-        first: 0-based place of its first in-between in the gap.
         t: Where on the walk its in-betweens lie, 0 to 1, shape ``[N]``.
         pictures: The keyframes at both ends, encoded; None where they are not at hand.
     """
 
-    first: int
+    walk: Walk
     t: Tensor
-    start: Tensor
-    end: Tensor
     prompt: Prompt
     pictures: tuple[bytes, bytes] | None = None
 
@@ -40,8 +38,7 @@ class Leg:
 
     def split(self, frames: int) -> tuple[Leg, Leg]:
         """Its first ``frames`` in-betweens, and the others; neither may be empty."""
-        first = replace(self, t=self.t[:frames])
-        return first, replace(self, first=self.first + frames, t=self.t[frames:])
+        return replace(self, t=self.t[:frames]), replace(self, t=self.t[frames:])
 
 
 class HybridGenerator:
@@ -61,41 +58,26 @@ class HybridGenerator:
         return self._frames_per_job or max(1, _PIXELS_PER_JOB // _pixels(latent))
 
     def angle(self, start: Tensor, end: Tensor) -> float:
-        """Radians that a walk between two latents turns; of what :meth:`plan` takes, with its errors."""
+        """Radians between two latents; raises LatentRejected where no walk leads from one to the other."""
         return angle_between(resized(start, end), end)
 
     def plan(
-        self,
-        start: Tensor,
-        end: Tensor,
-        steps: int,
-        prompt: Prompt,
-        pictures: tuple[bytes, bytes] | None = None,
+        self, walk: Walk, t: Tensor, prompt: Prompt, pictures: tuple[bytes, bytes] | None = None
     ) -> tuple[Leg, ...]:
-        """Lay out the ``steps - 1`` in-betweens that lead from ``start`` to ``end``; nothing is sent yet.
+        """Lay out in-betweens in legs of a size that the engine can bear; nothing is sent yet.
 
         Args:
-            start: Latent of the older keyframe, shape ``[1, C, h, w]`` or ``[1, C, 1, h, w]``.
-            end: Latent of the newer one, same shape; the walk has its size if only that differs.
-            steps: Frames in the gap, the newer keyframe included; at least 1.
+            walk: From the older keyframe to the newer one.
+            t: Where on it they lie, shape ``[N]``.
             prompt: The prompt of the newer keyframe.
             pictures: Both keyframes as they are shown, for decoders that have to meet them.
 
         Returns:
-            The legs in order; empty for a gap of one step.
-
-        Raises:
-            LatentRejected: If the two latents cannot be walked between.
+            The legs in order; empty where there is nothing between.
         """
-        import torch
-
-        start = resized(start, end)
-        t = torch.arange(1, max(steps, 1)) / steps
-        size = self.frames_per_job(end)
-        return tuple(
-            Leg(first, t[first : first + size], start, end, prompt, pictures)
-            for first in range(0, len(t), size)
-        )
+        size = self.frames_per_job(walk.end.at.latent)
+        parts = (t[first : first + size] for first in range(0, len(t), size))
+        return tuple(Leg(walk, part, prompt, pictures) for part in parts)
 
     def send(self, leg: Leg) -> PicturesJob:
         """Queue one leg at the engine; may be done again after its job has failed.
@@ -103,13 +85,11 @@ class HybridGenerator:
         Raises:
             EngineError: If the engine does not take it.
         """
-        latents = slerp(leg.start, leg.end, leg.t)[:, 0]
+        latents = leg.walk.latents(leg.t)
         if leg.pictures is None:
             return self._decoder.decode(LatentBatch(latents, leg.prompt))
-        start, end = (
-            Anchor(latent, picture)
-            for latent, picture in zip((leg.start, leg.end), leg.pictures, strict=True)
-        )
+        ends = (leg.walk.start.at.latent, leg.walk.end.at.latent)
+        start, end = (Anchor(latent, picture) for latent, picture in zip(ends, leg.pictures, strict=True))
         return self._decoder.decode(LatentBatch(latents, leg.prompt, tuple(leg.t.tolist()), start, end))
 
 
