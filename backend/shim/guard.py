@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from backend.shim.answers import Code, error_answer
@@ -20,6 +21,13 @@ _PAGE_POLICY = (
     "connect-src 'self'; manifest-src 'self'; worker-src 'self'; font-src 'self'; form-action 'none'; "
     "base-uri 'none'; frame-ancestors 'self'"
 )
+
+
+_PREFLIGHT = {
+    "Access-Control-Allow-Methods": "GET, POST, PUT",
+    "Access-Control-Allow-Headers": "Authorization, Content-Type",
+    "Access-Control-Max-Age": "600",
+}
 
 
 @dataclass(frozen=True)
@@ -59,11 +67,17 @@ class Guard:
             await send(message)
 
         refusal = self._refusal(scope, headers, origin)
+        if refusal is None and scope["method"] == "OPTIONS" and origin in self._access.origins:
+            await Response(status_code=204, headers=_PREFLIGHT)(scope, receive, send_guarded)
+            return
+        answer: Send = send_guarded
+        if scope["method"] == "HEAD":
+            scope, answer = {**scope, "method": "GET"}, _bodiless(send_guarded)
         if refusal is not None:
             status, code, sentence = refusal
-            await error_answer(status, code, sentence)(scope, receive, send_guarded)
+            await error_answer(status, code, sentence)(scope, receive, answer)
             return
-        await self._app(scope, receive, send_guarded)
+        await self._app(scope, receive, answer)
 
     def _refusal(self, scope: Scope, headers: Headers, origin: str) -> tuple[int, Code, str] | None:
         if not self._access.any_host and not _is_loopback(headers.get("host", "")):
@@ -93,6 +107,21 @@ class Guard:
         if origin in self._access.origins:
             headers["Access-Control-Allow-Origin"] = origin
             headers.add_vary_header("Origin")
+
+
+def _bodiless(send: Send) -> Send:
+    """What HEAD gets: the head of the answer to GET."""
+    ended = False
+
+    async def send_head(message: Message) -> None:
+        nonlocal ended
+        if message["type"] == "http.response.start":
+            await send(message)
+        elif not ended:
+            ended = True
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    return send_head
 
 
 def _names(query: bytes) -> set[str]:
