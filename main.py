@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from backend.memory_assembly import DreamMemory
     from backend.shim.process import ShimProcess
     from backend.utils.logs import LogTail
+    from backend.utils.picture_formats import Encoding
     from backend.utils.prompt_manager import PromptManager
     from backend.utils.status_schema import Status
     from backend.utils.status_writer import StatusWriter
@@ -129,7 +130,7 @@ def compose(
         lines = _log_tail(stack)
         prompts = _prompts(settings, rng)
         memory, problem = open_memory(settings, stack)
-        display = _display(settings, frames, memory)
+        display = _display(settings, frames, memory, stack)
         playback = display.playback
         writer = StatusWriter(
             settings.storage.status / "status.json", partial(first_body, playback, display.shelf)
@@ -274,7 +275,9 @@ class _Display:
     remembering: Remembering | None
 
 
-def _display(settings: Settings, frames: int | None, memory: DreamMemory | None) -> _Display:
+def _display(
+    settings: Settings, frames: int | None, memory: DreamMemory | None, stack: ExitStack
+) -> _Display:
     from backend.core.frame_buffer import FrameBuffer
     from backend.core.frame_shelf import FrameShelf
     from backend.core.generator import MODES
@@ -289,6 +292,7 @@ def _display(settings: Settings, frames: int | None, memory: DreamMemory | None)
         max_pixels=_MAX_PIXELS,
         clock=time.monotonic,
     )
+    stack.callback(shelf.close)
     buffer, pace = FrameBuffer(_BUFFER_BYTES), Pace()
     remembering = None
     if memory is not None:
@@ -298,6 +302,7 @@ def _display(settings: Settings, frames: int | None, memory: DreamMemory | None)
             fade_s=settings.dream.seconds_per_keyframe,
             max_pixels=_MAX_PIXELS,
             rng=random.Random(settings.dream.seed),
+            encoding=_encoding(settings),
         )
     playback = Playback(
         buffer,
@@ -308,6 +313,7 @@ def _display(settings: Settings, frames: int | None, memory: DreamMemory | None)
         replay_s=None if MODES[settings.dream.mode].walks else settings.dream.seconds_per_keyframe,
         recall=None if remembering is None else remembering.frames,
         limit=frames,
+        encoding=_encoding(settings),
         clock=time.monotonic,
     )
     _show_something(playback, shelf.open(), _size(settings) or _TITLE_SIZE)
@@ -349,6 +355,7 @@ def _loop(
         max_pixels=_MAX_PIXELS,
         job_timeout_s=settings.comfyui.job_timeout_seconds,
         path=settings.interpolation.path,
+        encoding=_encoding(settings),
         clock=time.monotonic,
         wake=wake.set,
     )
@@ -383,6 +390,12 @@ def _loop(
 def _size(settings: Settings) -> tuple[int, int] | None:
     size = settings.dream.size
     return None if size is None else (size.width, size.height)
+
+
+def _encoding(settings: Settings) -> Encoding:
+    from backend.utils.picture_formats import Encoding
+
+    return Encoding(settings.display.format, settings.display.quality)
 
 
 def _show_something(playback: Playback, left_over: ShownFrame | None, size: tuple[int, int]) -> None:

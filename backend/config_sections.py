@@ -20,6 +20,7 @@ from backend.config_values import (
     Cap,
     File,
     Folder,
+    Format,
     ModelName,
     Name,
     PictureSize,
@@ -172,6 +173,8 @@ class DisplaySettings(Section):
         "12", "Seconds of dream to have ready before the engine rests", ge=2, le=600
     )
     keep_seconds: float = _live("60", "Seconds that shown frames stay on disk", ge=5, le=3600)
+    format: Format | None = _key(AUTO, "Format of the frames; auto leaves them as the engine sent them")
+    quality: int = _key("90", "Quality of formats that lose something", ge=1, le=100)
 
 
 class StorageSettings(Section):

@@ -18,6 +18,7 @@ from pydantic import AfterValidator, BeforeValidator, ValidationInfo
 from pydantic.fields import FieldInfo
 
 from backend.config_lists import LISTS, Command, Headers, read_model_name, write_list
+from backend.utils.picture_formats import FORMATS
 
 AUTO = "auto"
 
@@ -128,11 +129,18 @@ def _read_file(value: Path, info: ValidationInfo) -> Path:
     return path
 
 
+def _read_format(value: str) -> str:
+    if value not in FORMATS:
+        raise ValueError("not a picture format")
+    return value
+
+
 Url = Annotated[str, AfterValidator(_read_url)]
 Name = Annotated[str, AfterValidator(_read_name)]
 File = Annotated[Path, BeforeValidator(_as_path), AfterValidator(_read_file)]
 Folder = Annotated[Path, AfterValidator(_read_folder)]
 Bytes = Annotated[int, BeforeValidator(read_bytes)]
+Format = Annotated[str, AfterValidator(_read_format)]
 Cap = Annotated[int, BeforeValidator(read_cap)]
 ModelName = Annotated[str, AfterValidator(read_model_name)]
 PictureSize = Annotated[Size, BeforeValidator(read_size)]
@@ -150,6 +158,7 @@ _SPECIAL: dict[object, tuple[str, dict[str, Any]]] = {
     ),
     Cap: ('a size from 1 MB to 4 GB, like "8 MB"', {"pattern": f"^{_BYTES.pattern}$"}),
     Name: ("a name", {"minLength": 1, "maxLength": 255}),
+    Format: ("one of " + ", ".join(FORMATS), {"enum": list(FORMATS)}),
     Folder: ("a folder", {"minLength": 1}),
     File: ("a file that is there", {"minLength": 1}),
     Bytes: (

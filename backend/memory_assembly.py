@@ -28,6 +28,7 @@ from backend.core.remembering import MemoryAlbum, Remembering
 from backend.core.scorer import Scorer
 from backend.errors import AlreadyRunning, MatcherUnfit, StorageError
 from backend.utils.file_ops import read_at_most, write_json_atomic
+from backend.utils.picture_formats import Encoding
 
 if TYPE_CHECKING:
     import numpy as np
@@ -125,11 +126,19 @@ def _policy(wishes: MemorySettings, matcher: Matcher) -> Policy:
 
 
 def recall_of(
-    memory: DreamMemory, *, frame_s: float, fade_s: float, max_pixels: int, rng: random.Random
+    memory: DreamMemory,
+    *,
+    frame_s: float,
+    fade_s: float,
+    max_pixels: int,
+    rng: random.Random,
+    encoding: Encoding,
 ) -> Remembering:
     """What the display shows from this memory while the engine is away."""
     album = MemoryAlbum(memory.cache)
-    return Remembering(album, frame_s=frame_s, fade_s=fade_s, max_pixels=max_pixels, rng=rng)
+    return Remembering(
+        album, frame_s=frame_s, fade_s=fade_s, max_pixels=max_pixels, rng=rng, encoding=encoding
+    )
 
 
 def injection_of(settings: Settings) -> InjectionPolicy | None:

@@ -6,11 +6,14 @@ import io
 import math
 from collections.abc import Iterator
 
+import numpy as np
 from PIL import Image
 
+from backend.utils.picture_formats import AS_IT_COMES, Encoding
 
-def crossfade(older: bytes, newer: bytes, steps: int) -> Iterator[bytes]:
-    """Paint the ``steps`` pictures between two encoded ones, as PNG, in the size of the newer.
+
+def crossfade(older: bytes, newer: bytes, steps: int, encoding: Encoding = AS_IT_COMES) -> Iterator[bytes]:
+    """Paint the ``steps`` pictures between two encoded ones, in the size of the newer.
 
     Painted one at a time as they are asked for, with a soft start and end.
     """
@@ -20,6 +23,4 @@ def crossfade(older: bytes, newer: bytes, steps: int) -> Iterator[bytes]:
         start = opened.convert("RGB").resize(end.size, Image.Resampling.LANCZOS)
     for step in range(1, steps + 1):
         weight = 0.5 - 0.5 * math.cos(math.pi * step / (steps + 1))
-        file = io.BytesIO()
-        Image.blend(start, end, weight).save(file, "PNG", compress_level=1)
-        yield file.getvalue()
+        yield encoding.encode(np.asarray(Image.blend(start, end, weight)))

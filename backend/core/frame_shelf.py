@@ -5,23 +5,22 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
-import os
 import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from backend.core.current_frame import CurrentFrame
 from backend.core.frame_buffer import Frame, FrameKind
 from backend.core.replay import KeptFrame
 from backend.core.shown_log import Showing, ShownLog, read_shown
 from backend.errors import PictureRejected, StorageError
 from backend.utils.file_ops import link_atomic, sweep_temporaries, write_atomic
-from backend.utils.picture_check import PictureFacts, inspect_picture, to_png
+from backend.utils.picture_check import PictureFacts, inspect_picture
+from backend.utils.picture_formats import FORMATS
 
 log = logging.getLogger(__name__)
-
-_SUFFIXES = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ class FrameShelf:
     ) -> None:
         self.output = output
         self.frames_folder = output / "frames"
-        self.current_path = output / "current_frame.png"
+        self._current = CurrentFrame(output / "current_frame.png")
         self.budget_bytes = budget_bytes
         self.keep_s = keep_s
         self._max_pixels = max_pixels
@@ -121,13 +120,22 @@ class FrameShelf:
         self.prune()
         return self._mend_current()
 
+    @property
+    def current_path(self) -> Path:
+        """The newest frame under one name, always a PNG."""
+        return self._current.path
+
+    def close(self) -> None:
+        """Let the current frame follow to the last one; show none after this."""
+        self._current.close()
+
     def show(self, frame: Frame) -> ShownFrame:
         """Write a frame under the next sequence number, and as the current one.
 
         Raises:
             StorageError: If the disk does not take it; nothing half-written stays.
         """
-        path = self._next_path(_SUFFIXES[frame.facts.format])
+        path = self._next_path(FORMATS[frame.facts.format].suffix)
         try:
             write_atomic(path, frame.data)
         except StorageError as error:
@@ -234,7 +242,7 @@ class FrameShelf:
             self._files[0].sequence,
         )
         try:
-            self._make_current(path, frame.facts, data)
+            self._current.show(path, data, frame.facts.format)
         finally:
             self._tidy()  # also where the current one cannot be had: the others must not pile up
         digest = hashlib.sha256(data).hexdigest()
@@ -260,17 +268,6 @@ class FrameShelf:
         else:
             self.stuck = None
 
-    def _make_current(self, path: Path, facts: PictureFacts, data: bytes) -> None:
-        """Old widgets open one name and expect a PNG; new ones follow the status."""
-        if facts.format != "png":
-            write_atomic(self.current_path, to_png(data))
-            return
-        link_atomic(path, self.current_path)
-        try:
-            os.utime(self.current_path)  # a replayed file is old; widgets look for a newer time
-        except OSError as error:
-            raise StorageError(self.current_path, error) from error
-
     def _mend_current(self) -> ShownFrame | None:
         """After a crash the newest whole frame is the current one."""
         for file in reversed(list(self._files)):
@@ -281,7 +278,7 @@ class FrameShelf:
                 self.drop(file.path)
                 continue
             try:
-                self._make_current(file.path, facts, data)
+                self._current.show(file.path, data, facts.format)
             except StorageError as error:
                 if not error.full:  # else the display keeps what it has until there is space
                     raise
@@ -309,7 +306,7 @@ def _durations(output: Path, found: list[tuple[int, Path]]) -> dict[int, float]:
 
 def _numbered(folder: Path) -> list[tuple[int, Path]]:
     """Our own frames in a folder; what other people put there is left alone."""
-    suffixes = set(_SUFFIXES.values())
+    suffixes = {format.suffix for format in FORMATS.values()}
     return [
         (int(path.stem), path)
         for path in folder.iterdir()

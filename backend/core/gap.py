@@ -17,7 +17,8 @@ from backend.interpolation.decoder import PicturesJob
 from backend.interpolation.gap_length import LONGEST, stretch
 from backend.interpolation.hybrid_generator import HybridGenerator, Leg
 from backend.interpolation.walk import Knot, Walk, Waypoint
-from backend.utils.picture_check import inspect_picture
+from backend.utils.picture_check import encoded_for, inspect_picture
+from backend.utils.picture_formats import AS_IT_COMES, Encoding
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +60,7 @@ class GapFiller:
         max_pixels: Larger pictures are refused.
         job_timeout_s: How long the engine may take for a job.
         path: A key of PATHS: how the walk leads from keyframe to keyframe.
+        encoding: Of the frames; what is encoded so already stays as it came.
         wake: Called, from any thread, when a leg has ended.
     """
 
@@ -74,6 +76,7 @@ class GapFiller:
         max_pixels: int,
         job_timeout_s: float,
         path: str = "smooth",
+        encoding: Encoding = AS_IT_COMES,
         clock: Callable[[], float],
         wake: Callable[[], None],
     ) -> None:
@@ -92,6 +95,7 @@ class GapFiller:
         self.job_timeout_s = job_timeout_s
         self.path = path
         self._knot: tuple[int, Knot] | None = None  # where the newest walk ended, and at which keyframe
+        self._encoding = encoding
         self._clock = clock
         self._wake = wake
         self._parts: deque[_Part] = deque()
@@ -309,4 +313,5 @@ class GapFiller:
             log.warning("a picture on the way to keyframe %d is left out: %s", keyframe.number, error)
             self._buffer.abandon([place])
             return False
+        data, facts = encoded_for(self._encoding, data, facts)
         return self._buffer.put(place, Frame(data, facts, kind, keyframe.prompt.theme, duration_s))

@@ -17,7 +17,8 @@ from backend.core.pace import Pace
 from backend.core.replay import Replay
 from backend.errors import DreamloopError, PictureRejected, StorageError
 from backend.utils.part import Part
-from backend.utils.picture_check import inspect_picture
+from backend.utils.picture_check import encoded_for, inspect_picture
+from backend.utils.picture_formats import AS_IT_COMES, Encoding
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +51,7 @@ class Playback:
         recall: Frames without end to move on with while the engine is away, given the picture on display;
             where it gives none, kept frames are shown again.
         limit: Show no more frames than this; None for no limit.
+        encoding: Of frames that are made here.
         clock: Monotonic seconds.
 
     Attributes:
@@ -67,6 +69,7 @@ class Playback:
         replay_s: float | None = None,
         recall: Callable[[bytes], Iterator[Frame]] | None = None,
         limit: int | None = None,
+        encoding: Encoding = AS_IT_COMES,
         clock: Callable[[], float],
     ) -> None:
         self.on_shown: Callable[[], None] = _nothing
@@ -81,6 +84,7 @@ class Playback:
         self._shelf = shelf
         self._pace = pace
         self._limit = limit
+        self._encoding = encoding
         self._clock = clock
         self._last_tick = clock()
         self._last_fresh = clock()
@@ -150,6 +154,7 @@ class Playback:
     def show_at_once(self, data: bytes, kind: FrameKind) -> None:
         """Show a picture outside the dream (the title), before the thread is started."""
         facts = inspect_picture(data, max_pixels=len(data) * 10_000)
+        data, facts = encoded_for(self._encoding, data, facts)
         self._show(Frame(data, facts, kind, theme="", duration_s=self._frame_s))
         self._apart = data
         self._replay_from = _AFTER_THE_TITLE
@@ -219,7 +224,7 @@ class Playback:
 
     def _bridge_to(self, older: bytes, frame: Frame) -> Iterator[Frame]:
         steps = max(1, round(_BRIDGE_S / self._frame_s))
-        for data in crossfade(older, frame.data, steps):
+        for data in crossfade(older, frame.data, steps, self._encoding):
             facts = inspect_picture(data, max_pixels=frame.facts.width * frame.facts.height)
             yield Frame(data, facts, FrameKind.REPLAY, frame.theme, self._frame_s)
         yield frame

@@ -16,7 +16,8 @@ from backend.cache.memory_row import Memory
 from backend.core.crossfade import crossfade
 from backend.core.frame_buffer import Frame, FrameKind
 from backend.errors import DreamloopError
-from backend.utils.picture_check import inspect_picture
+from backend.utils.picture_check import encoded_for, inspect_picture
+from backend.utils.picture_formats import AS_IT_COMES, Encoding
 
 log = logging.getLogger(__name__)
 
@@ -100,14 +101,23 @@ class Remembering:
         fade_s: Seconds from one picture to the next.
         max_pixels: Larger pictures are refused.
         rng: Chooses the way.
+        encoding: Of the frames.
     """
 
     def __init__(
-        self, album: Album, *, frame_s: float, fade_s: float, max_pixels: int, rng: random.Random
+        self,
+        album: Album,
+        *,
+        frame_s: float,
+        fade_s: float,
+        max_pixels: int,
+        rng: random.Random,
+        encoding: Encoding = AS_IT_COMES,
     ) -> None:
         self._album = album
         self._max_pixels = max_pixels
         self._rng = rng
+        self._encoding = encoding
         self._past: deque[str] = deque(maxlen=_LONGEST_PAST)
         self.retime(frame_s, fade_s)
 
@@ -124,7 +134,8 @@ class Remembering:
                 return
             memory, newer = found
             facts = inspect_picture(newer, max_pixels=self._max_pixels)
-            for data in crossfade(older, newer, self._steps - 1):
+            newer, facts = encoded_for(self._encoding, newer, facts)
+            for data in crossfade(older, newer, self._steps - 1, self._encoding):
                 between = inspect_picture(data, max_pixels=self._max_pixels)
                 yield Frame(data, between, FrameKind.REPLAY, memory.theme, self._frame_s)
             yield Frame(newer, facts, FrameKind.REPLAY, memory.theme, self._frame_s)

@@ -8,17 +8,15 @@ by brightness alone.
 from __future__ import annotations
 
 import io
-import zlib
-from dataclasses import dataclass
-from typing import Literal, TypeAlias, cast
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from backend.errors import PictureRejected
-
-Format: TypeAlias = Literal["png", "jpeg", "webp"]
+from backend.utils.picture_formats import FORMATS, Encoding, pixels_of
+from backend.utils.png_writer import png_of
 
 # Statistics look at this many pixels at most, evenly spread: enough to tell 97 % from 99 %, and quick.
 _SAMPLE_PX = 10_000
@@ -28,25 +26,21 @@ _MIN_COLOURS = 8
 _MAX_SHARE = 0.97  # of the pixels in one exact colour
 _MIN_ENTROPY_BITS = 0.35  # of the brightness; 99 % of one value and 1 % of everything has 0.15
 
-_PNG_HEAD = b"\x89PNG\r\n\x1a\n"
-_PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
-_JPEG_END = b"\xff\xd9"
-
 
 @dataclass(frozen=True)
 class PictureFacts:
-    """What is known of a picture that passed: its size in pixels and the format of its bytes."""
+    """What is known of a picture that passed: its size in pixels, and its format, a key of FORMATS."""
 
     width: int
     height: int
-    format: Format
+    format: str
 
 
 def inspect_picture(data: bytes, *, max_pixels: int) -> PictureFacts:
     """Looks at a picture as hard as a display would.
 
     Args:
-        data: An encoded PNG, JPEG or WebP.
+        data: A picture encoded in one of FORMATS.
         max_pixels: More are refused before anything is decoded.
 
     Raises:
@@ -64,18 +58,25 @@ def to_png(data: bytes) -> bytes:
         PictureRejected: With the reason "broken".
     """
     image = _decode(data, max_pixels=Image.MAX_IMAGE_PIXELS or 2**27)
-    file = io.BytesIO()
-    image.convert("RGB").save(file, "PNG", compress_level=1)
-    return file.getvalue()
+    return png_of(np.asarray(image.convert("RGB")))
+
+
+def encoded_for(encoding: Encoding, data: bytes, facts: PictureFacts) -> tuple[bytes, PictureFacts]:
+    """A picture that passed, as the display wants it: as it came, where nothing else is asked for."""
+    if encoding.format is None or not encoding.changes(facts.format):
+        return data, facts
+    return encoding.encode(pixels_of(data)), replace(facts, format=encoding.format)
 
 
 def _decode(data: bytes, max_pixels: int) -> Image.Image:
     try:
-        image = Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP"))
+        image = Image.open(io.BytesIO(data), formats=[name.upper() for name in FORMATS])
         pixels = image.width * image.height
         if pixels > max_pixels:
             raise PictureRejected("broken", f"{image.width}x{image.height} is more than {max_pixels} pixels")
-        _check_whole(data, _format(image))
+        damage = FORMATS[_format(image)].damage(data)
+        if damage is not None:
+            raise PictureRejected("broken", damage)
         image.load()
     except PictureRejected:
         raise
@@ -84,33 +85,8 @@ def _decode(data: bytes, max_pixels: int) -> Image.Image:
     return image
 
 
-def _format(image: Image.Image) -> Format:
-    return cast("Format", (image.format or "").lower())
-
-
-def _check_whole(data: bytes, kind: Format) -> None:
-    """Pillow forgives a lost end and wrong checksums; a display's decoder may not."""
-    if kind == "png":
-        _check_png(data)
-    elif kind == "jpeg" and not data.endswith(_JPEG_END):
-        raise PictureRejected("broken", "the JPEG is cut off")
-    elif kind == "webp" and int.from_bytes(data[4:8], "little") + 8 != len(data):
-        raise PictureRejected("broken", "the WebP is cut off, or something follows it")
-
-
-def _check_png(data: bytes) -> None:
-    """Walks the chunks: length, type, body, CRC-32 (https://www.w3.org/TR/png-3/#5Chunk-layout)."""
-    if not data.endswith(_PNG_END):
-        raise PictureRejected("broken", "the PNG is cut off, or something follows it")
-    view = memoryview(data)
-    at = len(_PNG_HEAD)
-    while at < len(data):
-        end = at + 8 + int.from_bytes(view[at : at + 4], "big")
-        if end + 4 > len(data) or zlib.crc32(view[at + 4 : end]) != int.from_bytes(
-            view[end : end + 4], "big"
-        ):
-            raise PictureRejected("broken", f"a chunk of the PNG is damaged near byte {at}")
-        at = end + 4
+def _format(image: Image.Image) -> str:
+    return (image.format or "").lower()
 
 
 def _sample(image: Image.Image) -> NDArray[np.uint8]:

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -19,6 +20,8 @@ from pydantic import (
     NonNegativeInt,
     PositiveInt,
 )
+
+from backend.utils.picture_formats import FORMATS
 
 SCHEMA_VERSION: Literal[1] = 1
 MAX_TEXT = 4000
@@ -94,6 +97,12 @@ def _clean(value: object) -> object:
     return value[:MAX_TEXT].encode("utf-8", "replace").decode("utf-8")
 
 
+def _known_format(name: str) -> str:
+    if name not in FORMATS:
+        raise ValueError(f"not one of {', '.join(FORMATS)}")
+    return name
+
+
 Text = Annotated[str, BeforeValidator(_clean)]
 Count = NonNegativeInt
 Seconds = NonNegativeFloat
@@ -121,7 +130,9 @@ class FrameStatus(_Part):
     bytes: Count = Field(description="size of the file in bytes")
     width: PositiveInt = Field(description="pixels")
     height: PositiveInt = Field(description="pixels")
-    format: Literal["png", "jpeg", "webp"] = Field(description="of the file's bytes")
+    format: Annotated[str, AfterValidator(_known_format)] = Field(
+        description="of the file's bytes", json_schema_extra={"enum": list(FORMATS)}
+    )
     kind: Literal["keyframe", "in_between", "replay", "title"] = Field(description="where it comes from")
     theme: Text = Field(description='theme it was dreamt under, "" for none')
     shown_at: Text = Field(description="UTC, ISO 8601 with milliseconds")

@@ -24,6 +24,7 @@ from backend.core.workflow_builder import DreamStep, ImageToImage
 from backend.errors import EngineUnreachable, GraphRejected, GraphUnfit, ModelMissing
 from backend.interpolation.hybrid_generator import HybridGenerator
 from backend.interpolation.latent_encoder import LatentEncoder
+from backend.utils.picture_formats import AS_IT_COMES, Encoding
 from backend.utils.png_text import text_of
 from backend.utils.prompt_manager import PromptManager
 from backend.utils.status_schema import ReasonCode, State
@@ -91,6 +92,7 @@ def dream(
     size: tuple[int, int] = (64, 40),
     engine: Any = None,
     clock: Clock | None = None,
+    encoding: Encoding = AS_IT_COMES,
 ) -> Dream:
     themes = folder / "prompts"
     themes.mkdir()
@@ -111,6 +113,7 @@ def dream(
         gap_s=GAP_S,
         max_pixels=100_000,
         job_timeout_s=300.0,
+        encoding=encoding,
         clock=clock,
         wake=wake.set,
     )
@@ -171,6 +174,22 @@ def test_a_gap_is_filled_in_order_with_the_keyframe_at_its_end(hybrid: Dream) ->
         shown.append(frame.data)
     assert [pixels(data) for data in shown] == [pixels(data) for data in (first, *between, second)]
     assert shown[1:-1] == between
+
+
+def test_frames_are_encoded_anew_where_it_is_asked_for_and_the_dream_itself_stays_as_it_came(
+    tmp_path: Path,
+) -> None:
+    jpegs = dream(tmp_path, encoding=Encoding("jpeg"))
+    jpegs.settle()
+    for _ in range(4):
+        jpegs.finish_next()
+    shown = []
+    while (frame := jpegs.buffer.take(jpegs.clock.now)) is not None:
+        shown.append((frame.facts.format, frame.data[:2]))
+    assert shown == [("jpeg", b"\xff\xd8")] * (1 + IN_BETWEENS + 1)
+    newest = jpegs.controller.newest
+    assert newest is not None
+    assert newest.picture.startswith(b"\x89PNG")
 
 
 def test_the_in_betweens_of_a_gap_are_one_job(hybrid: Dream) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -18,6 +19,7 @@ from backend.core.shown_log import read_shown
 from backend.errors import PictureRejected, StorageError
 from backend.utils.file_ops import write_atomic
 from backend.utils.picture_check import PictureFacts
+from backend.utils.picture_formats import Encoding, pixels_of
 from tests.fakes.memory_engine import picture
 
 SIZE = (64, 40)
@@ -32,7 +34,7 @@ class Clock:
 
 
 def frame(seed: int, data: bytes | None = None, format: str = "png") -> Frame:
-    facts = PictureFacts(*SIZE, format)  # type: ignore[arg-type]
+    facts = PictureFacts(*SIZE, format)
     return Frame(data or picture(seed), facts, FrameKind.IN_BETWEEN, "sea", 0.1)
 
 
@@ -68,6 +70,15 @@ def test_the_current_frame_is_a_png_even_if_the_engine_sends_jpeg(shelf: FrameSh
     assert shown.path.read_bytes() == file.getvalue()
     with Image.open(shelf.current_path) as current:
         assert current.format == "PNG"
+
+
+def test_the_current_frame_follows_to_the_last_one_before_the_shelf_is_closed(shelf: FrameShelf) -> None:
+    for seed in range(3):
+        shelf.show(frame(seed, Encoding("webp").encode(pixels_of(picture(seed))), "webp"))
+    shelf.close()
+    newest = shelf.kept()[-1].path
+    assert newest.suffix == ".webp"
+    assert np.array_equal(pixels_of(shelf.current_path.read_bytes()), pixels_of(newest.read_bytes()))
 
 
 def test_sequence_numbers_go_on_after_a_restart(tmp_path: Path, clock: Clock) -> None:
