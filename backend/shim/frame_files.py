@@ -14,7 +14,9 @@ from pathlib import Path
 
 from PIL import Image
 
-MEDIA_TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".webp": "image/webp"}
+from backend.utils.picture_formats import FORMATS
+
+MEDIA_TYPES = {format.suffix: format.media_type for format in FORMATS.values()}
 """Suffix -> media type of the files in output/frames/."""
 
 MAX_SEQUENCE = 10**15

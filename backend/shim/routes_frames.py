@@ -13,6 +13,7 @@ from backend.shim.answers import Code, ErrorAnswer, RefusedError, picture_answer
 from backend.shim.frame_files import MAX_SEQUENCE, FrameFiles, Picture
 from backend.shim.status_feed import StatusFeed
 from backend.shim.viewers import Viewers
+from backend.utils.picture_formats import FORMATS
 
 _BOUNDARY = "dreamloop-frame"
 _IDLE_S = 5.0
@@ -20,7 +21,7 @@ _IMMUTABLE = "public, max-age=86400, immutable"
 _FRESH = "no-cache"
 
 _PICTURES = {
-    200: {"content": {"image/png": {}, "image/jpeg": {}, "image/webp": {}}, "description": "the picture"},
+    200: {"content": {format.media_type: {} for format in FORMATS.values()}, "description": "the picture"},
     206: {"description": "a part of it"},
     304: {"description": "nothing new"},
     404: {"model": ErrorAnswer},

@@ -10,11 +10,12 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from backend.shim.answers import Code, ErrorAnswer, RefusedError, json_answer, picture_answer
 from backend.shim.daemon import Daemon
 from backend.shim.memory_files import MemoryFiles
+from backend.utils.picture_formats import FORMATS
 
 _IMMUTABLE = "private, max-age=86400, immutable"
 _REFUSED: dict[int | str, dict[str, Any]] = {409: {"model": ErrorAnswer}, 503: {"model": ErrorAnswer}}
 _PICTURE: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"image/png": {}, "image/jpeg": {}, "image/webp": {}}, "description": "the picture"},
+    200: {"content": {format.media_type: {} for format in FORMATS.values()}, "description": "the picture"},
     206: {"description": "a part of it"},
     304: {"description": "nothing new"},
     404: {"model": ErrorAnswer},
