@@ -212,6 +212,10 @@ def buffered(scene: Scene) -> float:
     return round(scene.dream.buffer.ready_s)
 
 
+def path(scene: Scene) -> str:
+    return scene.dream.gaps.path
+
+
 def planned(scene: Scene) -> Any:
     planner = scene.engine.adopted[-1][0] if scene.engine.adopted else None
     assert planner is None or isinstance(planner, FamilyPlanner)
@@ -277,6 +281,7 @@ PROBES: Mapping[str, tuple[object, Callable[[Scene], Any], Any, Any]] = {
     "dream.cfg": (3, planned, None, 3.0),
     "dream.sampler": ("euler", planned, None, "euler"),
     "dream.scheduler": ("karras", planned, None, "karras"),
+    "interpolation.path": ("slerp", path, "smooth", "slerp"),
     "interpolation.frames_per_job": (5, walk, [9], [5, 4]),
     "memory.max_entries": (10, remembered, 14, 10),
     "memory.max_size": ("10 MB", limit_bytes, 10**9, 10**7),
