@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from backend.core.playback import Playback
     from backend.core.remembering import Remembering
     from backend.core.report import Report
+    from backend.core.resume_point import ResumePoint
+    from backend.core.resume_store import ResumeStore
     from backend.core.scorer import Scorer
     from backend.core.supervisor import Supervised, Supervisor
     from backend.film.recorder import Recorder
@@ -129,24 +131,25 @@ def compose(
         _own_folders(settings, stack)
         lines = _log_tail(stack)
         prompts = _prompts(settings, rng)
+        past = _past(settings)
         memory, problem = open_memory(settings, stack)
         display = _display(settings, frames, memory, stack)
         playback = display.playback
         writer = StatusWriter(
-            settings.storage.status / "status.json", partial(first_body, playback, display.shelf)
+            settings.storage.status / "status.json", partial(first_body, playback, display.shelf, past.point)
         )
         writer.publish()
         engine, note = open_engine(settings, stack)
-        controller, report = _loop(settings, engine, prompts, display, rng, note)
+        controller, report = _loop(settings, engine, prompts, display, rng, note, past)
         report.memory = MemoryReport(memory, problem)
         recorder = _record(settings, engine, report, stack)
         told_of_keyframes: list[KeyframeListener] = [recorder.offer]
         ask_memory: Handler = partial(_no_memory, problem)
-        judges: tuple[Supervised, ...] = ()
+        wards: list[Supervised] = [playback.part, controller.part, *engine.parts]
         if memory is not None:
             scorer, ask_memory = _remember(memory, settings, engine, report, stack)
             told_of_keyframes.append(scorer.offer)
-            judges = (scorer.part,)
+            wards.append(scorer.part)
         controller.on_keyframe = lambda *news: [tell(*news) for tell in told_of_keyframes]
         parts = LiveParts(report, recorder, display.remembering, memory)
         watch = None if source is None else open_watch(source, parts)
@@ -177,11 +180,8 @@ def compose(
             start()
             stack.callback(stop)
         shim = _shim(settings, stack)
-        wards: list[Supervised] = [playback.part, controller.part, *engine.parts, *judges, control.part]
-        if watch is not None:
-            wards.append(watch.part)
-        supervisor = Supervisor(wards if shim is None else [*wards, shim], [playback])
-        yield Dreamloop(finished, writer, supervisor, controller, shim, watch)
+        wards += [control.part, *([] if watch is None else [watch.part]), *([] if shim is None else [shim])]
+        yield Dreamloop(finished, writer, Supervisor(wards, [playback]), controller, shim, watch)
 
 
 def _record(settings: Settings, engine: Engine, report: Report, stack: ExitStack) -> Recorder:
@@ -250,6 +250,21 @@ def _own_folders(settings: Settings, stack: ExitStack) -> None:
 
     for folder in dict.fromkeys((settings.storage.output, settings.storage.status)):
         stack.enter_context(OutputLock(folder))
+
+
+@dataclass(frozen=True)
+class _Past:
+    """What an earlier run left, and where this one leaves the same."""
+
+    store: ResumeStore
+    point: ResumePoint | None
+
+
+def _past(settings: Settings) -> _Past:
+    from backend.core.resume_store import ResumeStore
+
+    store = ResumeStore(settings.storage.output)
+    return _Past(store, store.load() if settings.dream.resume == "always" else None)
 
 
 def _prompts(settings: Settings, rng: random.Random) -> PromptManager:
@@ -327,12 +342,14 @@ def _loop(
     display: _Display,
     rng: random.Random,
     note: str,
+    past: _Past,
 ) -> tuple[DreamController, Report]:
     """The dream loop on an engine, and who tells of it."""
     from backend.core.controller import DreamController
     from backend.core.gap import GapFiller
     from backend.core.generator import DreamGenerator
     from backend.core.report import Report
+    from backend.core.resuming import Resuming
     from backend.interpolation.hybrid_generator import HybridGenerator
     from backend.interpolation.latent_encoder import LatentEncoder
 
@@ -359,6 +376,16 @@ def _loop(
         clock=time.monotonic,
         wake=wake.set,
     )
+    resuming = Resuming(
+        past.store,
+        generator,
+        prompts,
+        display.pace,
+        rng,
+        seed=settings.dream.seed,
+        max_pixels=_MAX_PIXELS,
+        clock=time.monotonic,
+    )
     controller = DreamController(
         engine,
         generator,
@@ -371,6 +398,8 @@ def _loop(
         wall=datetime.now,
         rng=rng,
         wake=wake,
+        resuming=resuming,
+        resumed=None if past.point is None else resuming.take_up(past.point),
     )
     report = Report(
         engine,
@@ -382,7 +411,7 @@ def _loop(
         display.shelf,
         display.playback,
         fps=settings.display.fps,
-        note=note,
+        note=" ".join(filter(None, (note, past.store.note))),
     )
     return controller, report
 

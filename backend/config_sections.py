@@ -115,6 +115,9 @@ class DreamSettings(Section):
     seed: int | None = _key(
         AUTO, "Number that makes a dream repeatable; auto dreams anew", ge=0, le=2**63 - 1
     )
+    resume: Literal["always", "never"] = _key(
+        "always", "Whether a start goes on where the last run ended, or begins a new dream"
+    )
 
 
 class InterpolationSettings(Section):

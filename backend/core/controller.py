@@ -13,6 +13,7 @@ import queue
 import random
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Protocol
@@ -23,6 +24,7 @@ from backend.core.gap import GapFiller
 from backend.core.generator import DreamGenerator, Keyframe, KeyframeJob
 from backend.core.jobs import FailureKind
 from backend.core.playback import Playback
+from backend.core.resuming import Counts, Resumed, Resuming
 from backend.core.trouble import Trouble
 from backend.errors import (
     DreamloopError,
@@ -90,6 +92,8 @@ class DreamController:
         clock: Monotonic seconds.
         wall: Local time of day, for the prompts.
         rng: Jitter of the back-off.
+        resuming: Keeps what a restart goes on from; None where none is to.
+        resumed: What an earlier run had come to.
     """
 
     def __init__(
@@ -106,12 +110,15 @@ class DreamController:
         wall: Callable[[], datetime],
         rng: random.Random,
         wake: threading.Event,
+        resuming: Resuming | None = None,
+        resumed: Resumed | None = None,
     ) -> None:
-        self.keyframes = 0
-        self.rejected = 0
-        self.failed_jobs = 0
-        self.retries = 0
-        self.newest: Keyframe | None = None
+        counts = resumed.counts if resumed else Counts()
+        self.keyframes = counts.keyframes
+        self.rejected = counts.rejected
+        self.failed_jobs = counts.failed_jobs
+        self.retries = counts.retries
+        self.newest: Keyframe | None = resumed.keyframe if resumed else None
         self.prompt_problems: tuple[Problem, ...] = ()
         self._engine = engine
         self._generator = generator
@@ -131,7 +138,10 @@ class DreamController:
         self._connected = False
         self._told = ""
         self._pending: KeyframeJob | None = None
-        self._previous: Keyframe | None = None
+        self._previous: Keyframe | None = self.newest
+        self._resuming = resuming
+        self._dreamt = 0  # in this run
+        gaps.in_betweens = counts.in_betweens
         self._paused = False
         self._given_up: str | None = None
         self._soon: SimpleQueue[Callable[[], None]] = SimpleQueue()
@@ -157,6 +167,8 @@ class DreamController:
         """End the loop after its turn; one that an engine keeps waiting ends with the process."""
         self.announce_stop()
         self.part.stop(timeout_s)
+        if self._resuming is not None and not self.part.runs:
+            self._resuming.keep_clock(self._counts)
 
     def pause(self) -> None:
         """Send for nothing more and hold the picture, until resume()."""
@@ -188,6 +200,11 @@ class DreamController:
     def buffer_target_s(self) -> float:
         """Seconds of dream to have ahead: gaps that are longer must fit, too."""
         return max(self.buffer_s, self._gaps.gap_s)
+
+    @property
+    def resume_problem(self) -> str | None:
+        """Why a restart would not go on from the newest keyframe; None where it would."""
+        return None if self._resuming is None else self._resuming.problem
 
     @property
     def connected(self) -> bool:
@@ -249,7 +266,7 @@ class DreamController:
             return State.PAUSED
         if self._playback.replaying or (self._playback.engine_away and self._buffer.ready_s == 0.0):
             return State.REMEMBERING
-        if self.newest is None:
+        if self._dreamt == 0 and not (self._connected and self._buffer.ready_s > 0.0):
             return State.BUFFERING if self._connected else State.STARTING
         if self._pending is None and not self._gaps.busy and not self._has_room():
             return State.RESTING
@@ -349,6 +366,8 @@ class DreamController:
         return True
 
     def _receive(self, pending: KeyframeJob, now: float) -> None:
+        if self._resuming is not None:
+            self._resuming.about_to_ask()
         try:
             keyframe = self._generator.collect(pending)
             self._care.keyframe_worked()
@@ -372,9 +391,24 @@ class DreamController:
             return
         self._pending.job.add_done_callback(lambda _: self._wake.set())
 
+    @property
+    def _counts(self) -> Counts:
+        gaps = self._gaps
+        return Counts(
+            self.keyframes,
+            gaps.in_betweens,
+            self.rejected + gaps.rejected,
+            self.failed_jobs + gaps.failed_jobs,
+            self.retries + gaps.retries,
+        )
+
     def _accept(self, keyframe: Keyframe) -> None:
+        if self._resuming is not None:  # before anybody is told of it: what was told is never taken back
+            counts = self._counts
+            self._resuming.keep(keyframe, replace(counts, keyframes=counts.keyframes + 1))
         spent, self._previous, self.newest = self._previous, keyframe, keyframe
         self.keyframes += 1
+        self._dreamt += 1
         self._bad_in_a_row = self._refused_in_a_row = 0
         if self._connected:
             self._trouble.over()

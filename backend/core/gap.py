@@ -195,6 +195,8 @@ class GapFiller:
             end = self._waypoint(keyframe)
             if previous is None or not self._generator.mode.walks:
                 return None
+            if previous.latent is None or self._generator.is_of_another_model(previous):
+                return None
             start = self._waypoint(previous)
         except EngineError as error:
             self.failed_jobs += 1
@@ -207,8 +209,8 @@ class GapFiller:
             return None
 
     def _waypoint(self, keyframe: Keyframe) -> Waypoint:
-        name = None if keyframe.latent is None else keyframe.latent.annotated
-        return Waypoint(self._generator.latent(keyframe), name)
+        file = self._generator.file_on_server(keyframe)
+        return Waypoint(self._generator.latent(keyframe), None if file is None else file.annotated)
 
     def _joined(self, previous: Keyframe, start: Waypoint, keyframe: Keyframe, end: Waypoint) -> Walk:
         """A walk that begins as the one before it ended."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import random
 from collections import OrderedDict, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from statistics import median
@@ -89,6 +89,19 @@ class Keyframe:
 
 
 @dataclass(frozen=True)
+class KeptLatent:
+    """Our own copy of the latent of a keyframe that an earlier run dreamt; it lies on no server.
+
+    Attributes:
+        data: A ``.latent`` file.
+        model: What painted it, as ``DreamGenerator.model`` told then.
+    """
+
+    data: bytes
+    model: str
+
+
+@dataclass(frozen=True)
 class KeyframeJob:
     """A keyframe that the engine is working on."""
 
@@ -164,6 +177,7 @@ class DreamGenerator:
         self._wall = wall
         self._submitted = 0
         self._latents: OrderedDict[int, Tensor] = OrderedDict()
+        self._kept: dict[int, KeptLatent] = {}
         self._arc: Arc | None = None
         self._turns: deque[float] = deque(maxlen=_TURNS_KEPT)
 
@@ -197,13 +211,17 @@ class DreamGenerator:
             width, height = self.size
             fresh = TextToImage(prompt.positive, prompt.negative, seed, width, height)
             return self._submit(fresh, prompt, seed, None)
-        if previous.latent is None or self._feeds_pictures:
+        if previous.latent is None or self._feeds_pictures or self.is_of_another_model(previous):
             return self._submit(self._from_picture(previous, prompt, seed), prompt, seed, previous)
         leaning = self._leaning(previous)
         if leaning is not None:
             file = self._engine.upload_latent(write_latents(leaning))
             step = self._step(previous, file, prompt, seed)
             return self._submit(step, prompt, seed, previous, self._arc.memory_id if self._arc else None)
+        kept = self._kept.get(previous.number)
+        if kept is not None:
+            file = self._engine.upload_latent(kept.data)
+            return self._submit(self._step(previous, file, prompt, seed), prompt, seed, previous)
         try:
             return self._submit(self._step(previous, previous.latent, prompt, seed), prompt, seed, previous)
         except GraphUnfit:
@@ -216,6 +234,30 @@ class DreamGenerator:
             file = self._engine.upload_latent(write_latents(latent))
             return self._submit(self._step(previous, file, prompt, seed), prompt, seed, previous)
 
+    def go_on(self, keyframe: Keyframe, kept: KeptLatent | None, turns: Sequence[float] = ()) -> None:
+        """Take up a keyframe of an earlier run, to be continued from.
+
+        Args:
+            keyframe: The next one is numbered after it.
+            kept: Its latent, which ``keyframe.latent`` only names.
+            turns: How far that run turned of late, as ``turns`` told.
+        """
+        self._submitted = max(self._submitted, keyframe.number)
+        self._turns.extend(turns)
+        if kept is not None:
+            self._kept[keyframe.number] = kept
+
+    @property
+    def model(self) -> str:
+        """What paints, as people call it; empty while no engine has answered."""
+        facts = self._engine.facts
+        return f"{facts.family.name}: {facts.checkpoint}" if facts else ""
+
+    @property
+    def turns(self) -> tuple[float, ...]:
+        """Radians from keyframe to keyframe of late, oldest first, where nothing was folded in."""
+        return tuple(self._turns)
+
     def fold_in(self, arc: Arc) -> None:
         """Let the next keyframes lean toward a memory; may be called by any thread."""
         self._arc = arc
@@ -224,6 +266,10 @@ class DreamGenerator:
     def usual_turn(self) -> float:
         """Radians that the dream turns from keyframe to keyframe by itself, as a median; 0 while unknown."""
         return median(self._turns) if self._turns else 0.0
+
+    def file_on_server(self, keyframe: Keyframe) -> FileRef | None:
+        """Where a keyframe's latent lies on the server; None where it lies on none."""
+        return None if keyframe.number in self._kept else keyframe.latent
 
     def known_latent(self, keyframe: Keyframe) -> Tensor | None:
         """The latent of a keyframe if it is at hand; nothing is fetched."""
@@ -281,7 +327,8 @@ class DreamGenerator:
             raise LatentRejected("the workflow gives no latent (latent_out is not bound)")
         known = self._latents.get(keyframe.number)
         if known is None:
-            known = read_latents(self._engine.fetch_latent(keyframe.latent))
+            kept = self._kept.get(keyframe.number)
+            known = read_latents(self._engine.fetch_latent(keyframe.latent) if kept is None else kept.data)
             self._latents[keyframe.number] = known
             self._note_turn(keyframe, known)
             while len(self._latents) > _LATENTS_KEPT:
@@ -296,8 +343,13 @@ class DreamGenerator:
 
     def retire(self, keyframe: Keyframe) -> None:
         """The keyframe's latent is not needed on the server any more."""
-        if keyframe.latent is not None:
+        if self._kept.pop(keyframe.number, None) is None and keyframe.latent is not None:
             self._engine.retire_latent(keyframe.latent)
+
+    def is_of_another_model(self, keyframe: Keyframe) -> bool:
+        """Whether an earlier run dreamt it with a model whose latents mean something else."""
+        kept = self._kept.get(keyframe.number)
+        return kept is not None and kept.model != self.model
 
     @property
     def _feeds_pictures(self) -> bool:

@@ -35,6 +35,12 @@ class Pace:
         self._speed = 1.0
         self._last_reading: float | None = None
 
+    def go_on(self, interval_s: float | None, ready_s: float) -> None:
+        """Take up the usual time of an earlier run; ``ready_s`` of its frames are still to be shown."""
+        self.interval_s = interval_s
+        if ready_s > 0.0:
+            self._planned = self._speed = self._plan(ready_s)
+
     def begin(self, now: float) -> None:
         """The engine begins to work after a rest, a pause or an absence: that time was not its own."""
         self._since = now

@@ -15,6 +15,7 @@ from backend.core.gap import GapFiller
 from backend.core.generator import DreamGenerator
 from backend.core.memory_report import MemoryReport
 from backend.core.playback import Playback
+from backend.core.resume_point import ResumePoint
 from backend.utils.prompt_manager import PromptManager
 from backend.utils.status_schema import (
     ConfigStatus,
@@ -125,7 +126,7 @@ class Report:
             keyframes=recorded.keyframes,
             keyframe_bytes=recorded.bytes,
             keyframe_seconds=round(recorded.seconds, 1),
-            last_error=self.playback.storage_error,
+            last_error=self.playback.storage_error or self.controller.resume_problem,
         )
 
     def _answers_all_the_same(self) -> bool:
@@ -147,6 +148,8 @@ class Report:
         return DreamStatus.model_validate(
             {
                 **counts,
+                "number": newest.number,
+                "parent": newest.parent,
                 "theme": newest.prompt.theme,
                 "prompt": newest.prompt.positive,
                 "negative": newest.prompt.negative,
@@ -182,10 +185,27 @@ def _reason(reason: Reason, config: ConfigStatus) -> Reason:
     )
 
 
-def first_body(playback: Playback, shelf: FrameShelf) -> StatusBody:
-    """The status before an engine is chosen: what is on display, and no more."""
+def first_body(playback: Playback, shelf: FrameShelf, point: ResumePoint | None) -> StatusBody:
+    """The status before an engine is chosen: what is on display, and what an earlier run had come to."""
     frame = frame_status(playback.newest, shelf, datetime.now(UTC), time.monotonic())
-    return StatusBody(state=State.STARTING, frame=frame)
+    return StatusBody(
+        state=State.STARTING, frame=frame, dream=DreamStatus() if point is None else _dreamt_before(point)
+    )
+
+
+def _dreamt_before(point: ResumePoint) -> DreamStatus:
+    keyframe = point.keyframe
+    return DreamStatus(
+        **point.counts.model_dump(),
+        number=keyframe.number,
+        parent=keyframe.parent,
+        theme=keyframe.theme,
+        prompt=keyframe.positive,
+        negative=keyframe.negative,
+        seed=keyframe.seed,
+        denoise=keyframe.denoise,
+        keyframe_s=keyframe.seconds,
+    )
 
 
 def frame_status(

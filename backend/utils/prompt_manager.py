@@ -47,6 +47,27 @@ class Said:
     until_s: float
 
 
+@dataclass(frozen=True)
+class Turn:
+    """Which words it is the turn of, for a later run to go on from.
+
+    Attributes:
+        theme: None before the first.
+        theme_s: Seconds that it has been the theme's turn.
+        prompt: Which of the theme's prompts, from 0.
+        prompt_s: Seconds that it has been the prompt's turn.
+        part: For which part of the day a modifier was drawn; None for none.
+        draw: Which one: 0 up to 1, a place among them.
+    """
+
+    theme: str | None
+    theme_s: float
+    prompt: int
+    prompt_s: float
+    part: str | None
+    draw: float | None
+
+
 class PromptManager:
     """Turns the themes of a folder by the clock handed in; safe to call from several threads."""
 
@@ -144,6 +165,25 @@ class PromptManager:
             modifier = self._modifier_for(theme, PartOfDay.of(wall))
             text = f"{positive}, {modifier}" if modifier else positive
             return Prompt(theme.name, text, theme.negative)
+
+    def turn(self, now_s: float) -> Turn:
+        """Whose turn it is, and since when."""
+        with self._lock:
+            part, draw = self._modifier or (None, None)
+            theme_s, prompt_s = (
+                max(0.0, now_s - since_s) for since_s in (self._theme_since_s, self._prompt_since_s)
+            )
+            if self._theme is None:
+                theme_s = prompt_s = 0.0
+            return Turn(self._theme, theme_s, self._prompt, prompt_s, part.value if part else None, draw)
+
+    def go_on(self, turn: Turn, now_s: float) -> None:
+        """Take up the turn of an earlier run; a theme that is gone by now makes way for another."""
+        with self._lock:
+            self._theme, self._prompt = turn.theme, turn.prompt
+            self._theme_since_s, self._prompt_since_s = now_s - turn.theme_s, now_s - turn.prompt_s
+            part = next((part for part in PartOfDay if part.value == turn.part), None)
+            self._modifier = None if part is None or turn.draw is None else (part, turn.draw)
 
     def skip(self, now_s: float) -> None:
         """Go on to the next theme now; what was said is over."""

@@ -181,11 +181,18 @@ class DreamStatus(_Part):
     )
     width: Count = Field(default=0, description="pixels of the newest keyframe, 0 before the first")
     height: Count = Field(default=0, description="pixels of the newest keyframe, 0 before the first")
-    keyframes: Count = Field(default=0, description="keyframes received and found good")
-    in_betweens: Count = Field(default=0, description="in-betweens received and found good")
-    rejected: Count = Field(default=0, description="pictures refused as broken, black or flat")
-    failed_jobs: Count = Field(default=0, description="engine jobs that ended as failed")
-    retries: Count = Field(default=0, description="keyframes asked for again after a failure")
+    number: Count = Field(
+        default=0,
+        description="of the newest keyframe, over restarts, 0 before the first; a failed one leaves a hole",
+    )
+    parent: Count | None = Field(
+        default=None, description="number of the keyframe that it goes on from, null for a fresh one"
+    )
+    keyframes: Count = Field(default=0, description="keyframes received and found good, over restarts")
+    in_betweens: Count = Field(default=0, description="in-betweens received and found good, over restarts")
+    rejected: Count = Field(default=0, description="pictures refused as broken, black or flat, over restarts")
+    failed_jobs: Count = Field(default=0, description="engine jobs that ended as failed, over restarts")
+    retries: Count = Field(default=0, description="keyframes asked for again after a failure, over restarts")
     keyframe_s: Seconds | None = Field(
         default=None, description="engine seconds that the newest keyframe took"
     )

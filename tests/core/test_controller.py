@@ -20,6 +20,8 @@ from backend.core.generator import DreamGenerator
 from backend.core.jobs import FailureKind, Finished, Picture
 from backend.core.pace import Pace
 from backend.core.playback import Playback
+from backend.core.resume_store import ResumeStore
+from backend.core.resuming import Resuming
 from backend.core.workflow_builder import DreamStep, ImageToImage
 from backend.errors import EngineUnreachable, GraphRejected, GraphUnfit, ModelMissing
 from backend.interpolation.hybrid_generator import HybridGenerator
@@ -93,12 +95,14 @@ def dream(
     engine: Any = None,
     clock: Clock | None = None,
     encoding: Encoding = AS_IT_COMES,
+    resumes: bool = False,
+    seed: int = 1,
 ) -> Dream:
     themes = folder / "prompts"
-    themes.mkdir()
+    themes.mkdir(exist_ok=True)
     for name in ("sea", "sky"):
         (themes / f"{name}.yaml").write_text(THEME.format(name=name))
-    clock, rng, wake = clock or Clock(), random.Random(1), threading.Event()
+    clock, rng, wake = clock or Clock(), random.Random(seed), threading.Event()
     engine, buffer, pace = engine or MemoryEngine(), FrameBuffer(10_000_000), Pace()
     shelf = FrameShelf(folder / "output", keep_s=60, budget_bytes=10_000_000, max_pixels=100_000, clock=clock)
     shelf.open()
@@ -118,6 +122,12 @@ def dream(
         wake=wake.set,
     )
     prompts = PromptManager(themes, seconds_per_theme=300, seconds_per_prompt=60, order="sequential", rng=rng)
+    resuming = resumed = None
+    if resumes:
+        store = ResumeStore(folder / "output")
+        resuming = Resuming(store, generator, prompts, pace, rng, seed=seed, max_pixels=100_000, clock=clock)
+        point = store.load()
+        resumed = None if point is None else resuming.take_up(point)
     controller = DreamController(
         engine,
         generator,
@@ -130,6 +140,8 @@ def dream(
         wall=lambda: datetime(2026, 11, 20, 12),
         rng=rng,
         wake=wake,
+        resuming=resuming,
+        resumed=resumed,
     )
     return Dream(engine, controller, playback, buffer, gaps, clock)
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import random
 from collections import Counter
+from dataclasses import replace
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
@@ -217,3 +218,29 @@ def test_a_folder_that_cannot_be_used_leaves_all_as_it_was(
         prompts.use(other, seconds_per_theme=5, seconds_per_prompt=5, order="shuffled")
     assert (prompts.folder, prompts.themes) == (folder, ("a", "b", "c"))
     assert prompts.current(20, NOON).positive == "a1"
+
+
+def test_a_turn_goes_on_in_another_run_by_another_clock(folder: Path) -> None:
+    first, second = manager(folder), manager(folder, seed=2)
+    night = [first.current(now, NIGHT).positive for now in (100.0, 340.0)]
+    second.go_on(first.turn(340.0), 9000.0)
+    assert second.current(9000.0, NIGHT).positive == night[-1]
+    seen = [second.current(9000.0 + later, NOON).positive for later in (0, 10, 59, 60, 360)]
+    assert seen == [first.current(340.0 + later, NOON).positive for later in (0, 10, 59, 60, 360)]
+
+
+def test_a_turn_before_the_first_prompt_is_a_first_prompt(folder: Path) -> None:
+    first, second = manager(folder), manager(folder)
+    second.go_on(first.turn(77.0), 9000.0)
+    assert second.current(9000.0, NOON).positive == "a1"
+
+
+def test_a_theme_or_a_prompt_that_is_gone_makes_way_for_another(folder: Path) -> None:
+    first = manager(folder)
+    first.current(0.0, NOON)
+    turn = first.turn(130.0)
+    second = manager(folder)
+    second.go_on(replace(turn, prompt=99, prompt_s=0.0), 0.0)
+    assert second.current(0.0, NOON).positive == "a3"
+    second.go_on(replace(turn, theme="forgotten", part="teatime", draw=0.5), 0.0)
+    assert second.current(0.0, NOON).positive == "a1"
