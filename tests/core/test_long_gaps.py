@@ -82,7 +82,7 @@ def test_every_frame_of_a_long_gap_is_shown_for_the_usual_time(turning: Dream) -
 
 
 def test_the_longest_gap_is_bounded_and_makes_the_engine_rest_until_it_is_shown(turning: Dream) -> None:
-    turning.controller.buffer_target_s = turning.buffer.promised_s + 1.5 * GAP_S
+    turning.controller.buffer_s = turning.buffer.promised_s + 1.5 * GAP_S
     pictures = gap_up_to_the_next_keyframe(turning, 3.0)
     assert sum(pictures) == round(LONGEST * GAP_S * FPS) - 1
     while turning.engine.open_jobs:
