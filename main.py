@@ -472,7 +472,7 @@ def _source(args: argparse.Namespace) -> ConfigSource:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from backend.cli import config, control, doctor, engine, memory, run, shim, status
+    from backend.cli import config, control, doctor, engine, memory, run, setting, shim, status
 
     parser = argparse.ArgumentParser(
         prog="main.py", description="Dreamloop: a machine that dreams, day and night."
@@ -483,7 +483,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     run.add_parser(commands).set_defaults(handler=_run)
     doctor.add_parser(commands).set_defaults(handler=_doctor)
-    for module in (status, control, memory, shim, config, engine):
+    for module in (status, control, setting, memory, shim, config, engine):
         module.add_parser(commands)
     return parser
 

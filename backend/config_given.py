@@ -40,7 +40,7 @@ def from_file(data: bytes, path: Path, problems: list[Problem]) -> dict[str, Giv
         problems.append(Problem(source, line, "encoding", f"byte 0x{data[error.start]:02x}", "text in UTF-8"))
         return {}
     tree, found = load(text, source)
-    problems.extend(replace(one, value="***") if _may_be_secret(one.key) else one for one in found)
+    problems.extend(replace(one, value="***") if may_be_secret(one.key) else one for one in found)
     if tree.value is None:
         return {}
     if tree.mapping is None:
@@ -50,14 +50,14 @@ def from_file(data: bytes, path: Path, problems: list[Problem]) -> dict[str, Giv
         return {}
     given: dict[str, Given] = {}
     for name, section in tree.mapping.items():
-        given |= _sectionfrom_file(source, name, section, problems)
+        given |= _section_from_file(source, name, section, problems)
     return given
 
 
-def _sectionfrom_file(source: str, name: str, section: Located, problems: list[Problem]) -> dict[str, Given]:
+def _section_from_file(source: str, name: str, section: Located, problems: list[Problem]) -> dict[str, Given]:
     if name not in sections():
         text = _shown_unknown(name, section.written)
-        problems.append(Problem(source, section.key_line, name, text, _unknown(name), section.key_column))
+        problems.append(Problem(source, section.key_line, name, text, unknown_wish(name), section.key_column))
         return {}
     if section.mapping is None:
         if section.value is not None:  # a section whose keys are all commented out says nothing
@@ -72,7 +72,9 @@ def _sectionfrom_file(source: str, name: str, section: Located, problems: list[P
         field = keys().get(dotted)
         if field is None:
             text = _shown_unknown(dotted, node.written)
-            problems.append(Problem(source, node.key_line, dotted, text, _unknown(dotted), node.key_column))
+            problems.append(
+                Problem(source, node.key_line, dotted, text, unknown_wish(dotted), node.key_column)
+            )
         elif isinstance(node.value, dict | tuple) and is_list(field):
             given[dotted] = Given(as_text(node), source, node.line, node.column)
         elif node.value is None or isinstance(node.value, dict | tuple):
@@ -85,7 +87,7 @@ def _sectionfrom_file(source: str, name: str, section: Located, problems: list[P
 
 
 def from_environment(environ: Mapping[str, str], problems: list[Problem]) -> dict[str, Given]:
-    variables = {_variable(dotted): dotted for dotted in keys()}
+    variables = {variable(dotted): dotted for dotted in keys()}
     given: dict[str, Given] = {}
     for name in sorted(name for name in environ if name.startswith(ENVIRONMENT_PREFIX)):
         if name in variables:
@@ -100,11 +102,12 @@ def from_environment(environ: Mapping[str, str], problems: list[Problem]) -> dic
     return given
 
 
-def _variable(dotted: str) -> str:
+def variable(dotted: str) -> str:
+    """The environment variable that overrides a key."""
     return ENVIRONMENT_PREFIX + dotted.replace(".", "__").upper()
 
 
-def _unknown(name: str) -> str:
+def unknown_wish(name: str) -> str:
     """What may have been meant: a key of the same section, else any key, else a section."""
     section, _, key = name.partition(".")
     known = sections().get(section)
@@ -127,10 +130,10 @@ def shown(text: str) -> str:
 
 def _shown_unknown(dotted: str, text: str) -> str:
     """What stands behind a key that there is not; it may have been meant for one that is secret."""
-    return "***" if text and _may_be_secret(dotted) else shown(text)
+    return "***" if text and may_be_secret(dotted) else shown(text)
 
 
-def _may_be_secret(dotted: str) -> bool:
+def may_be_secret(dotted: str) -> bool:
     """Whether a key is a secret one, or below it, or written like it, or a stranger beside it."""
     section, _, key = dotted.partition(".")
     secrets = [known.split(".") for known, field in keys().items() if is_secret(field)]

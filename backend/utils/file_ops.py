@@ -109,6 +109,33 @@ def whole_or_nothing(path: Path, *, folder: bool = False) -> Iterator[Path]:
             _sync_folder(path.parent)
 
 
+def rewrite_atomic(path: Path, data: bytes) -> None:
+    """Changes a file that a person has written: whole or not at all, durably, with its mode and its owner.
+
+    Args:
+        path: The file, or a link to it, which stays a link.
+        data: All its bytes.
+
+    Raises:
+        StorageError: The disk said no; what stood there stands there still.
+    """
+    with _storage_errors(path):
+        target = path.resolve()
+        before = target.stat() if target.exists() else None
+        try:
+            _replace_like(target, data, before)
+        except OSError as error:
+            if error.errno != errno.EBUSY:
+                raise
+            # A file that is mounted by itself, as containers do it, cannot be replaced: only its content can.
+            descriptor = os.open(target, os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC)
+            try:
+                _write_all(descriptor, data)
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+
+
 def write_json_atomic(path: Path, value: Any, *, mode: int = 0o644, durable: bool = False) -> None:
     """Writes a value as one line of JSON, whole or not at all.
 
@@ -240,6 +267,22 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _replace_like(target: Path, data: bytes, before: os.stat_result | None) -> None:
+    with _temporary(target) as temporary:
+        descriptor = _create(temporary, 0o644 if before is None else 0o600)
+        try:
+            if before is not None:
+                with contextlib.suppress(PermissionError):  # a file of somebody else's becomes ours
+                    os.fchown(descriptor, before.st_uid, before.st_gid)
+                os.fchmod(descriptor, stat.S_IMODE(before.st_mode))
+            _write_all(descriptor, data)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.replace(temporary, target)  # noqa: PTH105 - as in write_atomic
+        _sync_folder(target.parent)
 
 
 def _create(temporary: Path, mode: int) -> int:

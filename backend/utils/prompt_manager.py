@@ -281,6 +281,18 @@ class PromptManager:
         return texts[int(self._modifier[1] * len(texts))] if texts else ""
 
 
+def check_themes(folder: Path) -> None:
+    """Whether a dream could begin with the themes of a folder.
+
+    Raises:
+        PromptsError: It could not; it holds every problem.
+    """
+    shelf = _Shelf(folder)
+    shelf.refresh()
+    if shelf.problems:
+        raise PromptsError(shelf.problems)
+
+
 class _Shelf:
     """The themes of one folder and what is wrong with them; reads again only files that changed."""
 

@@ -424,3 +424,45 @@ def test_a_pipe_that_takes_the_place_of_a_file_is_not_waited_for(
     os.mkfifo(tmp_path / "pipe")
     monkeypatch.setattr(file_ops.stat, "S_ISREG", lambda mode: True)
     assert read_at_most(tmp_path / "pipe", 10) == b""
+
+
+def test_a_persons_file_keeps_its_mode_and_its_link(tmp_path: Path) -> None:
+    path, link = tmp_path / "config.yaml", tmp_path / "link"
+    path.write_bytes(b"old")
+    path.chmod(0o606)
+    link.symlink_to("config.yaml")
+    file_ops.rewrite_atomic(link, b"new")
+    assert link.is_symlink()
+    assert (path.read_bytes(), path.stat().st_mode & 0o777) == (b"new", 0o606)
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["config.yaml", "link"]
+
+
+def test_a_file_that_is_mounted_by_itself_is_written_where_it_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_bytes(b"old and long")
+
+    def busy(source: object, target: object) -> None:
+        raise OSError(errno.EBUSY, "busy")
+
+    monkeypatch.setattr(os, "replace", busy)
+    file_ops.rewrite_atomic(path, b"new")
+    assert path.read_bytes() == b"new"
+    assert [one.name for one in tmp_path.iterdir()] == ["config.yaml"]
+
+
+def test_a_file_of_a_person_that_cannot_be_replaced_stays_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_bytes(b"old")
+
+    def full(descriptor: int, data: object) -> int:
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(StorageError):
+        file_ops.rewrite_atomic(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert [one.name for one in tmp_path.iterdir()] == ["config.yaml"]
