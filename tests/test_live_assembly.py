@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from backend.config import is_live, keys, load_settings
+from backend.config_values import schema_of
 from backend.core.config_watch import LOOK_S, ConfigSource, ConfigWatch
 from backend.core.engine import DreamNeeds, EngineKind
 from backend.core.engine_plan import FamilyPlanner, Planner
@@ -322,29 +323,23 @@ def test_a_live_key_changes_what_the_running_parts_do(scenes: Callable[[], Scene
     assert probe(edited) == after
 
 
-OTHERS = {
-    "comfyui.url": "http://127.0.0.1:7",
-    "comfyui.headers": {"a": "b"},
-    "comfyui.launch": "comfy",
-    "comfyui.device": "cpu",
-    "memory.clip_download": "allowed",
-    "dream.seed": 3,
-}
 FOLDERS = ("memory.folder", "memory.seeds", "storage.output", "storage.status")
 FILES = ("memory.clip_weights", "memory.aesthetic_head")
 
 
 def another_value(key: str, folder: Path) -> object:
-    if key in OTHERS:
-        return OTHERS[key]
     if key in FOLDERS or key in FILES:
         (folder / "something").write_text("")
         return str(folder / "something")
-    field = keys()[key]
-    limits = [limit for limit in field.metadata if hasattr(limit, "ge")]
-    if limits:
-        return limits[0].ge
-    return "2 GB" if key in ("comfyui.max_json", "comfyui.max_file") else "another"
+    schema = schema_of(keys()[key])
+    schema = schema.get("anyOf", [schema])[-1]
+    if "enum" in schema:
+        return next(one for one in schema["enum"] if one != keys()[key].default)
+    if schema["type"] == "object":
+        return {"X-Other": "another"}
+    pattern = schema.get("pattern", "")
+    other = "http://127.0.0.1:7" if "http" in pattern else "2 GB" if "B)" in pattern else "another"
+    return schema.get("minimum", other)
 
 
 def test_every_other_key_is_named_as_waiting_for_a_restart_and_holds_its_value(
