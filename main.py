@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from backend.config import Settings
+    from backend.core.aside import Aside
     from backend.core.config_watch import ConfigSource, ConfigWatch
     from backend.core.controller import DreamController, KeyframeListener
     from backend.core.desk import Handler
@@ -140,14 +141,14 @@ def compose(
         )
         writer.publish()
         engine, note = open_engine(settings, stack)
-        controller, report = _loop(settings, engine, prompts, display, rng, note, past)
+        controller, report, aside = _loop(settings, engine, prompts, display, rng, note, past)
         report.memory = MemoryReport(memory, problem)
         recorder = _record(settings, engine, report, stack)
         told_of_keyframes: list[KeyframeListener] = [recorder.offer]
         ask_memory: Handler = partial(_no_memory, problem)
         wards: list[Supervised] = [playback.part, controller.part, *engine.parts]
         if memory is not None:
-            scorer, ask_memory = _remember(memory, settings, engine, report, stack)
+            scorer, ask_memory = _remember(memory, settings, engine, report, aside, stack)
             told_of_keyframes.append(scorer.offer)
             wards.append(scorer.part)
         controller.on_keyframe = lambda *news: [tell(*news) for tell in told_of_keyframes]
@@ -204,14 +205,14 @@ def _record(settings: Settings, engine: Engine, report: Report, stack: ExitStack
 
 
 def _remember(
-    memory: DreamMemory, settings: Settings, engine: Engine, report: Report, stack: ExitStack
+    memory: DreamMemory, settings: Settings, engine: Engine, report: Report, aside: Aside, stack: ExitStack
 ) -> tuple[Scorer, Handler]:
     """Have each keyframe judged and remembered; gives the judge, and who answers about the memory."""
     from backend.interpolation.latent_encoder import LatentEncoder
     from backend.memory_assembly import commands_of, scorer_of
 
-    scorer = scorer_of(memory, settings, report.generator, LatentEncoder(engine).encode)
-    report.memory.scorer = scorer
+    scorer = scorer_of(memory, settings, report.generator, LatentEncoder(engine).encode, aside)
+    report.memory.scorer, report.memory.aside = scorer, aside
     scorer.start()
     stack.callback(scorer.stop)
     return scorer, commands_of(memory, lambda: report.generator.full_size, scorer.wish).obey
@@ -343,8 +344,9 @@ def _loop(
     rng: random.Random,
     note: str,
     past: _Past,
-) -> tuple[DreamController, Report]:
-    """The dream loop on an engine, and who tells of it."""
+) -> tuple[DreamController, Report, Aside]:
+    """The dream loop on an engine, who tells of it, and what is dreamt beside it."""
+    from backend.core.aside import Aside
     from backend.core.controller import DreamController
     from backend.core.gap import GapFiller
     from backend.core.generator import DreamGenerator
@@ -386,6 +388,12 @@ def _loop(
         max_pixels=_MAX_PIXELS,
         clock=time.monotonic,
     )
+    aside = Aside(
+        generator,
+        lambda: prompts.beside(time.monotonic(), datetime.now()),
+        clock=time.monotonic,
+        wake=wake.set,
+    )
     controller = DreamController(
         engine,
         generator,
@@ -400,6 +408,7 @@ def _loop(
         wake=wake,
         resuming=resuming,
         resumed=None if past.point is None else resuming.take_up(past.point),
+        aside=aside,
     )
     report = Report(
         engine,
@@ -413,7 +422,7 @@ def _loop(
         fps=settings.display.fps,
         note=" ".join(filter(None, (note, past.store.note))),
     )
-    return controller, report
+    return controller, report, aside
 
 
 def _size(settings: Settings) -> tuple[int, int] | None:

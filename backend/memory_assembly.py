@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from backend.core.aside import Aside
     from backend.core.folding import Arc
     from backend.core.generator import DreamGenerator
 
@@ -150,7 +151,11 @@ def injection_of(settings: Settings) -> InjectionPolicy | None:
 
 
 def scorer_of(
-    memory: DreamMemory, settings: Settings, generator: DreamGenerator, encode: Callable[[bytes], Tensor]
+    memory: DreamMemory,
+    settings: Settings,
+    generator: DreamGenerator,
+    encode: Callable[[bytes], Tensor],
+    aside: Aside,
 ) -> Scorer:
     """Who judges, remembers and folds in; not yet started."""
     wishes = settings.memory
@@ -162,11 +167,13 @@ def scorer_of(
         injection_of(settings),
         inject=inject,
         encode=encode,
+        errand=aside,
         save=partial(_save, memory.folder / _STATE),
         adopt=memory.adopt,
         chore=Chores(memory.cache, memory.embed, bring).turn,
         clock=time.monotonic,
     )
+    aside.on_dreamt = scorer.take_fresh
     scorer.restore(_stored(memory.folder / _STATE))
     return scorer
 

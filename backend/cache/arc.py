@@ -9,15 +9,16 @@ MAX_KEYFRAMES = 64
 MAX_STRENGTH = 0.95
 """The dream itself moves on between two weights, so a weight of 1 would jump over what it moved."""
 
-PACE = 5.0
-"""How fast an arc may turn the dream, in units of what it moves by itself: a turn, not a cut."""
+PACE = 6.0
+"""How far an arc may turn the dream in one gap, in units of what it turns by itself. No more than a gap can
+be made longer (`gap_length.LONGEST`): then the turn is shown no faster than the dream moves anyway."""
 
 
 def arc_weights(strength: float, keyframes: int) -> tuple[float, ...]:
     """How much of a memory's latent is slerped into the start latent of each of the next keyframes.
 
-    The weights are those of a soft walk: if nothing else moved, the dream would have gone the share
-    ``progress`` of the way after each keyframe, slowly at first, evenly, slowly at the end.
+    If nothing else moved, each keyframe would go an equal share of the way: its softness comes from the time
+    that the gaps are given, not from keyframes that hardly turn.
 
     Args:
         strength: Share of the way to the memory that is gone in the end; clamped to 0 to `MAX_STRENGTH`.
@@ -28,23 +29,12 @@ def arc_weights(strength: float, keyframes: int) -> tuple[float, ...]:
     """
     goal = min(max(strength, 0.0), MAX_STRENGTH) if math.isfinite(strength) else 0.0
     count = min(max(keyframes, 1), MAX_KEYFRAMES)
-    gone = [goal * progress(place / count) for place in range(count + 1)]
+    gone = [goal * place / count for place in range(count + 1)]
     return tuple((after - before) / (1.0 - before) for before, after in itertools.pairwise(gone))
 
 
-def progress(time: float) -> float:
-    """Share of the way gone at a share of the time: speed rises for a quarter, holds, falls for a quarter."""
-    ramp = 0.25
-    if time > 0.5:
-        return 1.0 - progress(1.0 - time)
-    top = 1.0 / (1.0 - ramp)
-    if time < ramp:
-        return top * (time / 2.0 - ramp * math.sin(math.pi * time / ramp) / (2.0 * math.pi))
-    return top * (ramp / 2.0 + time - ramp)
-
-
 def gentle(weight: float, angle: float, usual: float) -> float:
-    """A weight of `arc_weights`, held back where it would turn the dream faster than it moves by itself.
+    """A weight of `arc_weights`, held back where it would turn the dream too far in one gap.
 
     Args:
         weight: Share of the way to the memory, 0 to 1.

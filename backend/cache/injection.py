@@ -1,8 +1,10 @@
-"""**InjectionPolicy**: which memory or seed picture is folded back into the dream, when, and how much of it.
+"""**InjectionPolicy**: what is folded into a dream that goes round in circles, when, and how much of it.
 
-One score for all candidates: related but different, not lately used, beautiful. A decision made on keyframe n
-acts from n + `DELAY` on, so that the engine never waits for it. It paces itself by a clock that is handed in
-and by a share of the keyframes, so a fast engine is not given more medicine than a slow one.
+One score for all candidates, be they memories, the user's own pictures or a fresh one that was dreamt beside
+the loop: related but different, not lately used, beautiful. Where nothing remembered does well, as in a young
+or narrow memory, the policy asks for a fresh one. A decision made on keyframe n acts from n + `DELAY` on, so
+that the engine never waits for it. It paces itself by a clock that is handed in and by a share of the
+keyframes, so a fast engine is not given more medicine than a slow one.
 """
 
 from __future__ import annotations
@@ -11,8 +13,9 @@ import math
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
-from backend.cache.arc import MAX_KEYFRAMES, MAX_STRENGTH
+from backend.cache.arc import MAX_STRENGTH
 from backend.cache.collapse import CollapseKind, CollapseState
 
 DELAY = 2
@@ -30,23 +33,38 @@ _WHY = {
 }
 
 
+class Source(StrEnum):
+    """Where what is folded in comes from."""
+
+    MEMORY = "memory"
+    SEED = "seed"  # one of the user's own pictures
+    FRESH = "fresh"  # dreamt for this, from words alone
+
+
+_CALLED = {
+    Source.MEMORY: "a memory",
+    Source.SEED: "a seed picture",
+    Source.FRESH: "for want of a memory that would do, a fresh picture",
+}
+
+
 @dataclass(frozen=True)
 class Candidate:
-    """A memory that might be folded in.
+    """A picture that might be folded in.
 
     Attributes:
         id: Its name in the memory.
         similarity: Cosine to the newest keyframe.
         score: Its beauty, 0 to 1.
         last_shown_s: Seconds since it was shown or folded in last; infinite if never.
-        seed_picture: Whether it is one of the user's own pictures.
+        source: Where it comes from.
     """
 
     id: str
     similarity: float
     score: float
     last_shown_s: float
-    seed_picture: bool
+    source: Source = Source.MEMORY
 
 
 @dataclass(frozen=True)
@@ -54,7 +72,7 @@ class Injection:
     """What to fold in.
 
     Attributes:
-        id: The memory's.
+        id: The candidate's.
         strength: Share of the way to it that the arc goes in the end, 0 to 1.
         keyframes: Length of the arc.
         reason: A sentence for people.
@@ -64,6 +82,7 @@ class Injection:
     strength: float
     keyframes: int
     reason: str
+    source: Source = Source.MEMORY
 
 
 @dataclass(frozen=True)
@@ -79,8 +98,9 @@ class InjectionSettings:
         rest_s: Seconds after which a memory that was shown is half fresh again.
         weakest: Strength at the lowest level that acts.
         strongest: Strength at level 1.
-        shortest: Keyframes of an arc at the lowest level that acts.
-        longest: Keyframes of an arc at level 1.
+        keyframes: Length of an arc.
+        enough: Score of the best candidate below which a fresh picture is asked for.
+        lead: Keyframes before the next arc may begin at which it is asked for.
     """
 
     enter: float = 0.35
@@ -91,8 +111,9 @@ class InjectionSettings:
     rest_s: float = 600.0
     weakest: float = 0.6
     strongest: float = 0.9
-    shortest: int = 4
-    longest: int = 5
+    keyframes: int = 3
+    enough: float = 0.5
+    lead: int = 4
 
 
 class InjectionPolicy:
@@ -105,38 +126,63 @@ class InjectionPolicy:
         self._quiet_until_s = -math.inf
         self._used_s: OrderedDict[str, float] = OrderedDict()
 
-    def decide(self, now_s: float, state: CollapseState, candidates: Sequence[Candidate]) -> Injection | None:
+    def decide(
+        self,
+        now_s: float,
+        state: CollapseState,
+        candidates: Sequence[Candidate],
+        *,
+        fresh_comes: bool = False,
+    ) -> Injection | None:
         """What to fold in from keyframe n + `DELAY` on, decided on keyframe n; None for nothing.
 
         Args:
             now_s: The clock; any origin, but it must not start anew while the policy lives.
             state: The collapse as keyframe n shows it.
             candidates: Of any similarity; those outside the band are passed over.
+            fresh_comes: Whether a fresh picture is on its way: then what would not do well is not taken.
         """
         self._earn()
         if self._busy > 0:
             self._busy -= 1
             self._quiet_until_s = now_s + self._settings.cooldown_s
             return None
-        level = _clamp(state.level)
-        if level < self._settings.enter or now_s < self._quiet_until_s:
+        if not self._is_due(now_s, state, self._saved):
             return None
-        urgency = _clamp((level - self._settings.enter) / max(1.0 - self._settings.enter, 1e-6))
-        keyframes = self._length(urgency)
-        if self._saved < keyframes:
+        urgency = self._urgency(state)
+        weight, best = self._best(candidates, urgency, now_s)
+        if best is None or weight <= (self._settings.enough if fresh_comes else 0.0):
             return None
+        return self._chosen(best, urgency, state, now_s)
+
+    def wants_fresh(self, now_s: float, state: CollapseState, candidates: Sequence[Candidate]) -> bool:
+        """Whether a fresh picture should be dreamt: an arc is due soon, and no candidate does well."""
+        soon = self._saved + self._settings.lead * _clamp(self._settings.share)
+        if self._busy > 0 or not self._is_due(now_s, state, soon):
+            return False
+        return self._best(candidates, self._urgency(state), now_s)[0] < self._settings.enough
+
+    def _is_due(self, now_s: float, state: CollapseState, saved: float) -> bool:
+        ill = _clamp(state.level) >= self._settings.enter
+        return ill and now_s >= self._quiet_until_s and saved >= self._settings.keyframes
+
+    def _urgency(self, state: CollapseState) -> float:
+        """0 at the lowest level that acts to 1 for a dream that is lost."""
+        enter = self._settings.enter
+        return _clamp((_clamp(state.level) - enter) / max(1.0 - enter, 1e-6))
+
+    def _best(
+        self, candidates: Sequence[Candidate], urgency: float, now_s: float
+    ) -> tuple[float, Candidate | None]:
         rated = [(self.score(one, urgency, now_s), one) for one in candidates]
-        weight, best = max(rated, key=lambda pair: pair[0], default=(0.0, None))
-        if best is None or weight <= 0.0:
-            return None
-        return self._chosen(best, urgency, keyframes, state, now_s)
+        return max(rated, key=lambda pair: pair[0], default=(0.0, None))
 
     def score(self, one: Candidate, urgency: float, now_s: float) -> float:
         """How well a candidate would do, 0 to 1; 0 for one outside the band.
 
         Args:
             one: The candidate; whatever numbers it comes with are clamped.
-            urgency: 0 to 1; the higher, the more a different picture is wanted, and a seed picture.
+            urgency: 0 to 1; the higher, the more a different picture is wanted, and none from the dream.
             now_s: The clock, for what this policy itself has used.
         """
         urgency = _clamp(urgency)
@@ -147,7 +193,7 @@ class InjectionPolicy:
         wanted = _WANTED[0] + (_WANTED[1] - _WANTED[0]) * urgency
         different = _clamp(1.0 - abs(place - wanted))
         rested = self._rested(one, now_s)
-        medicine = urgency if one.seed_picture else 0.5 * (1.0 - urgency)
+        medicine = 0.5 * (1.0 - urgency) if one.source is Source.MEMORY else urgency
         return _clamp(rested * (0.5 * different + 0.3 * _clamp(one.score) + 0.2 * medicine))
 
     def _rested(self, one: Candidate, now_s: float) -> float:
@@ -158,16 +204,11 @@ class InjectionPolicy:
 
     def _earn(self) -> None:
         """Each keyframe earns its share of a touched one; what is saved is bounded by two arcs."""
-        self._saved = min(self._saved + _clamp(self._settings.share), 2.0 * self._settings.longest)
+        self._saved = min(self._saved + _clamp(self._settings.share), 2.0 * self._settings.keyframes)
 
-    def _length(self, urgency: float) -> int:
-        shortest, longest = self._settings.shortest, self._settings.longest
-        return min(max(round(shortest + (longest - shortest) * urgency), 1), MAX_KEYFRAMES)
-
-    def _chosen(
-        self, best: Candidate, urgency: float, keyframes: int, state: CollapseState, now_s: float
-    ) -> Injection:
+    def _chosen(self, best: Candidate, urgency: float, state: CollapseState, now_s: float) -> Injection:
         weakest, strongest = self._settings.weakest, self._settings.strongest
+        keyframes = self._settings.keyframes
         strength = min(_clamp(weakest + (strongest - weakest) * urgency), MAX_STRENGTH)
         self._saved -= keyframes
         self._busy = keyframes + DELAY - 1
@@ -175,12 +216,12 @@ class InjectionPolicy:
         self._used_s.move_to_end(best.id)
         while len(self._used_s) > _REMEMBERED:
             self._used_s.popitem(last=False)
-        what = "a seed picture" if best.seed_picture else "a memory"
         reason = (
             f"{_WHY[state.kind]} (level {state.level:.2f}, {state.effective_number:.1f} distinct pictures): "
-            f"{what} of similarity {best.similarity:.2f} is folded in over {keyframes} keyframes"
+            f"{_CALLED[best.source]} of similarity {best.similarity:.2f} "
+            f"is folded in over {keyframes} keyframes"
         )
-        return Injection(best.id, strength, keyframes, reason)
+        return Injection(best.id, strength, keyframes, reason, best.source)
 
     def state(self, now_s: float) -> dict[str, object]:
         """All that it knows, as plain JSON; times as seconds ago, for clocks start anew."""
@@ -201,7 +242,7 @@ class InjectionPolicy:
             saved, quiet_s, used = _read(state)
         except (TypeError, ValueError, KeyError):
             return False
-        self._saved = min(max(saved, 0.0), 2.0 * self._settings.longest)
+        self._saved = min(max(saved, 0.0), 2.0 * self._settings.keyframes)
         self._quiet_until_s = now_s + min(max(quiet_s, 0.0), self._settings.cooldown_s)
         self._used_s = OrderedDict((name, now_s - max(ago_s, 0.0)) for name, ago_s in used[-_REMEMBERED:])
         self._busy = 0

@@ -73,6 +73,18 @@ class KeyframeListener(Protocol):
     def __call__(self, keyframe: Keyframe, latent: Tensor | None, /) -> object: ...
 
 
+class Errand(Protocol):
+    """What is dreamt beside the loop, when the engine has nothing more urgent to do."""
+
+    def send(self) -> bool:
+        """Give the engine what was ordered; False if nothing was."""
+        ...
+
+    def collect(self) -> bool:
+        """Take over what is done; False if nothing is."""
+        ...
+
+
 class Connectable(Protocol):
     """The engine, as far as the loop itself deals with it."""
 
@@ -94,6 +106,7 @@ class DreamController:
         rng: Jitter of the back-off.
         resuming: Keeps what a restart goes on from; None where none is to.
         resumed: What an earlier run had come to.
+        aside: What is dreamt beside the loop, if anything is.
     """
 
     def __init__(
@@ -112,6 +125,7 @@ class DreamController:
         wake: threading.Event,
         resuming: Resuming | None = None,
         resumed: Resumed | None = None,
+        aside: Errand | None = None,
     ) -> None:
         counts = resumed.counts if resumed else Counts()
         self.keyframes = counts.keyframes
@@ -130,6 +144,7 @@ class DreamController:
         self._clock = clock
         self._wall = wall
         self._wake = wake
+        self._aside = aside
         self.on_keyframe: KeyframeListener = lambda *_: None
         self._trouble = Trouble(rng)
         self._care = generator.care
@@ -226,6 +241,8 @@ class DreamController:
             if self._is_away and not self._playback.engine_away:
                 self._stay_away()
             return True
+        if self._aside is not None and self._aside.collect():
+            return True
         # Work for the engine comes before the pictures that it has made: it must never wait for us.
         if not self._paused and self._send(now):
             return True
@@ -242,10 +259,15 @@ class DreamController:
             if self._pending is None and (self._has_room() or not self._care.well):
                 return self._send_for_next(now)
         try:
-            return self._connected and self._gaps.send()
+            return self._connected and (self._gaps.send() or self._send_aside())
         except EngineError as error:
             self._lose(error, now)
             return False
+
+    def _send_aside(self) -> bool:
+        """What is beside the loop goes to the end of the queue, behind the next keyframe and its gap."""
+        calm = self._care.well and (self._pending is not None or not self._has_room())
+        return self._aside is not None and calm and self._aside.send()
 
     def _is_another_engine(self) -> bool:
         """Whether the one that we were connected to has gone, or was restarted by us."""

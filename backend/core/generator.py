@@ -263,6 +263,11 @@ class DreamGenerator:
         self._arc = arc
 
     @property
+    def leans(self) -> bool:
+        """Whether keyframes start from latents, which can be turned toward others."""
+        return self.mode.continues and not self._feeds_pictures
+
+    @property
     def usual_turn(self) -> float:
         """Radians that the dream turns from keyframe to keyframe by itself, as a median; 0 while unknown."""
         return median(self._turns) if self._turns else 0.0
@@ -323,17 +328,21 @@ class DreamGenerator:
             EngineError: If the server does not deliver it.
             LatentRejected: If it is not finite, or no latent at all.
         """
-        if keyframe.latent is None:
-            raise LatentRejected("the workflow gives no latent (latent_out is not bound)")
         known = self._latents.get(keyframe.number)
         if known is None:
             kept = self._kept.get(keyframe.number)
-            known = read_latents(self._engine.fetch_latent(keyframe.latent) if kept is None else kept.data)
+            known = self.fetched(keyframe) if kept is None else read_latents(kept.data)
             self._latents[keyframe.number] = known
             self._note_turn(keyframe, known)
             while len(self._latents) > _LATENTS_KEPT:
                 self._latents.popitem(last=False)
         return known
+
+    def fetched(self, keyframe: Keyframe) -> Tensor:
+        """The same from the server, kept nowhere: for what is no part of the dream."""
+        if keyframe.latent is None:
+            raise LatentRejected("the workflow gives no latent (latent_out is not bound)")
+        return read_latents(self._engine.fetch_latent(keyframe.latent))
 
     def _note_turn(self, keyframe: Keyframe, latent: Tensor) -> None:
         """How far the dream turns by itself, for the pace at which memories may turn it."""

@@ -22,6 +22,17 @@ class _Cache(Protocol):
     def bytes(self) -> int: ...
 
 
+class _Aside(Protocol):
+    @property
+    def dreamt(self) -> int: ...
+
+    @property
+    def failed(self) -> int: ...
+
+    @property
+    def seconds(self) -> float: ...
+
+
 class _Matcher(Protocol):
     @property
     def current(self) -> Matcher: ...
@@ -45,11 +56,13 @@ class MemoryReport:
     Attributes:
         problem: Why there is none.
         scorer: Who works with it.
+        aside: Who has pictures dreamt for it beside the loop.
     """
 
     memory: _Memory | None = None
     problem: str | None = None
     scorer: Scorer | None = None
+    aside: _Aside | None = None
 
     def body(self) -> MemoryStatus:
         """Its part of the status, as it is at this moment."""
@@ -76,8 +89,15 @@ class MemoryReport:
                 "collapse": collapse_status(scorer.state),
                 "injections": scorer.injections,
                 "events": tuple(_event(event) for event in list(scorer.events)),
+                **self._fresh(),
             }
         )
+
+    def _fresh(self) -> dict[str, object]:
+        if self.aside is None:
+            return {}
+        told, seconds = self.aside, round(self.aside.seconds, 3)
+        return {"fresh": told.dreamt, "fresh_failed": told.failed, "fresh_s": seconds}
 
 
 def collapse_status(state: CollapseState) -> CollapseStatus:
@@ -94,5 +114,5 @@ def collapse_status(state: CollapseState) -> CollapseStatus:
 
 
 def _event(event: InjectionEvent) -> InjectionStatus:
-    facts = asdict(event)
+    facts = asdict(event) | {"source": event.source.value}
     return InjectionStatus(memory=facts.pop("memory_id"), **facts)

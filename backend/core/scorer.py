@@ -1,14 +1,14 @@
 """The scorer: judges keyframes on a thread of its own, remembers them, and says what is folded back in.
 
 Nothing waits for it. Keyframes are offered and may be left out when it is behind; what it decides on
-keyframe n acts at n + 2, since n + 1 is already being painted.
+keyframe n acts at n + 2, since n + 1 is already being painted. Where it wants a fresh picture for that, it
+orders one, which is dreamt beside the loop.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import math
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
@@ -18,14 +18,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from backend.cache.arc import arc_weights
 from backend.cache.collapse import CollapseDetector, CollapseState, calibrated
-from backend.cache.injection import Candidate, Injection, InjectionPolicy
+from backend.cache.injection import Injection, InjectionPolicy, Source
 from backend.cache.matching import Identity, Judgement, Vectors
 from backend.cache.memory_row import Added, Memory, NewMemory, Origin, Refused
 from backend.core.folding import Arc
 from backend.core.generator import Keyframe
+from backend.core.medicine import FreshPicture, Medicine
 from backend.core.provenance import scored
 from backend.errors import DreamloopError, StorageError
-from backend.interpolation.latent_encoder import read_latents, write_latents
+from backend.interpolation.latent_encoder import write_latents
 from backend.utils.logs import EVENT
 from backend.utils.part import Part
 from backend.utils.status_schema import utc_text
@@ -40,9 +41,6 @@ _EVENTS = 20
 _NEIGHBOURS = 48
 _SAVE_EVERY = 20
 _RECENT = 24
-# Candidates are looked for in bands: of a large memory the nearest alone would be too like the present.
-_BANDS = ((0.0, 0.3), (0.3, 0.5), (0.5, 0.7), (0.7, 0.95))
-_OF_EACH_BAND = 16
 _LONGEST_WAIT_S = 1.0
 _WISHED_STRENGTH, _WISHED_KEYFRAMES = 0.9, 5
 # CLIP on a small CPU, with torch to be loaded first, or a seed that waits for a slow engine.
@@ -78,13 +76,22 @@ class Recollection(Protocol):
     def identity(self) -> Identity: ...
 
 
+class Errand(Protocol):
+    """Has pictures dreamt beside the loop."""
+
+    def order(self) -> bool:
+        """Have one dreamt; True if one is on its way."""
+        ...
+
+
 @dataclass(frozen=True)
 class InjectionEvent:
-    """A memory that was folded in.
+    """Something that was folded in.
 
     Attributes:
         at: UTC, ISO 8601.
         keyframe: The keyframe on which it was decided.
+        memory_id: Of the memory; a name like it for a fresh picture that is not remembered.
     """
 
     at: str
@@ -93,12 +100,14 @@ class InjectionEvent:
     strength: float
     keyframes: int
     reason: str
+    source: Source = Source.MEMORY
 
 
 @dataclass(frozen=True)
 class _Offer:
     keyframe: Keyframe
     latent: Tensor | None
+    aside: bool = False
 
 
 class Scorer:
@@ -110,6 +119,7 @@ class Scorer:
         policy: Decides what is folded in; None for never.
         inject: Called with what is to be folded into the next keyframes.
         encode: Picture to latent, by the engine; for seed pictures, which have none. May take its time.
+        errand: Has fresh pictures dreamt for a dream that nothing remembered can help.
         save: Called with the state that is to survive a restart.
         adopt: Called when another matcher has come, CLIP once it was loaded: by its embeddings the memory
             compares from then on.
@@ -127,6 +137,7 @@ class Scorer:
         *,
         inject: Callable[[Arc], None],
         encode: Callable[[bytes], Tensor],
+        errand: Errand,
         save: Callable[[Mapping[str, object]], None],
         adopt: Callable[[Identity], None],
         look_from: float = 0.3,
@@ -145,7 +156,8 @@ class Scorer:
         self._memory = memory
         self._policy = policy
         self._inject = inject
-        self._encode = encode
+        self._errand = errand
+        self._medicine = Medicine(memory, encode, wall)
         self._save = save
         self._adopt = adopt
         self._look_from = look_from
@@ -188,11 +200,18 @@ class Scorer:
 
     def offer(self, keyframe: Keyframe, latent: Tensor | None) -> None:
         """A new keyframe, to be judged when there is time; never waits."""
+        self._take(_Offer(keyframe, latent))
+
+    def take_fresh(self, keyframe: Keyframe, latent: Tensor) -> None:
+        """A picture that was dreamt beside the loop, as ordered; never waits."""
+        self._take(_Offer(keyframe, latent, aside=True))
+
+    def _take(self, offer: _Offer) -> None:
         with self._something:
             if len(self._offers) >= _WAITING:
                 self._offers.popleft()
                 self.left_out += 1
-            self._offers.append(_Offer(keyframe, latent))
+            self._offers.append(offer)
             self._something.notify_all()
 
     def wish(self, memory_id: str) -> None:
@@ -218,26 +237,45 @@ class Scorer:
             offer = self._offers.popleft() if self._offers else None
         if offer is None:
             return self._chore()
-        keyframe = offer.keyframe
-        judgement = self._judge.judge(keyframe.picture, keyframe.prompt.positive)
+        judgement = self._judge.judge(offer.keyframe.picture, offer.keyframe.prompt.positive)
         if judgement.identity != self._memory.identity:
             self._adopt(judgement.identity)
+        if offer.aside:
+            self._stock(offer, judgement)
+        else:
+            self._watch(offer, judgement)
+        return True
+
+    def _watch(self, offer: _Offer, judgement: Judgement) -> None:
+        """A keyframe of the dream: is it going round in circles, and what is to be done?"""
+        keyframe = offer.keyframe
         self.newest = judgement
         self.judged += 1
         older = self._nearest_older(judgement.embedding)
         self.state = self._detector(judgement.identity).see(judgement.embedding, older)
-        self._remember(offer, judgement)
+        added = self._remember(offer, judgement)
+        if added is not None:
+            self._recent.append(added)
+            self._ids[keyframe.number] = added
+            while len(self._ids) > _RECENT:
+                self._ids.popitem(last=False)
         self._consider(keyframe, judgement)
         if self.judged % _SAVE_EVERY == 0:
             self._keep_state()
-        return True
+
+    def _stock(self, offer: _Offer, judgement: Judgement) -> None:
+        """A picture from beside the loop: it is remembered like any other, and waits to be folded in."""
+        added = self._remember(offer, judgement)
+        if offer.latent is not None:
+            self._medicine.fresh = FreshPicture.of(offer.keyframe, offer.latent, judgement, added)
 
     def _nearest_older(self, embedding: Vectors) -> float | None:
         """Similarity to the nearest memory that is no part of the present."""
         near = self._memory.nearest(embedding, _NEIGHBOURS)
         return next((similarity for name, similarity in near if name not in self._recent), None)
 
-    def _remember(self, offer: _Offer, judgement: Judgement) -> None:
+    def _remember(self, offer: _Offer, judgement: Judgement) -> str | None:
+        """The id of its memory; None where it is not remembered."""
         keyframe = offer.keyframe
         new = NewMemory(
             picture=scored(keyframe.picture, judgement.score),
@@ -262,13 +300,11 @@ class Scorer:
                 # The display needs the disk more: the least of the memory gives way to what comes next.
                 with contextlib.suppress(StorageError):
                     self._memory.make_room(len(new.picture) + len(new.latent or b""))
-            return
-        if isinstance(added, Added):
-            self.remembered += 1
-            self._recent.append(added.id)
-            self._ids[keyframe.number] = added.id
-            while len(self._ids) > _RECENT:
-                self._ids.popitem(last=False)
+            return None
+        if not isinstance(added, Added):
+            return None
+        self.remembered += 1
+        return added.id
 
     def _parents(self, keyframe: Keyframe) -> tuple[str, ...]:
         """Ids of the memories that it was dreamt from, as far as they are remembered."""
@@ -285,44 +321,30 @@ class Scorer:
                 keyframe, Injection(wished, _WISHED_STRENGTH, _WISHED_KEYFRAMES, "somebody asked for it")
             )
             return
-        chosen = policy.decide(self._clock(), self.state, self._candidates(judgement.embedding))
+        now, state = self._clock(), self.state
+        candidates = []
+        if state.level >= self._look_from:
+            candidates = self._medicine.candidates(judgement, keyframe.prompt.theme, self._recent)
+        comes = policy.wants_fresh(now, state, candidates) and self._has_fresh_coming()
+        chosen = policy.decide(now, state, candidates, fresh_comes=comes)
         if chosen is not None:
             self._fold_in(keyframe, chosen)
 
-    def _candidates(self, embedding: Vectors) -> list[Candidate]:
-        if self.state.level < self._look_from:
-            return []
-        found = [
-            one for low, high in _BANDS for one in self._memory.band(embedding, low, high, _OF_EACH_BAND)
-        ]
-        return [one for one in (self._candidate(*near) for near in found) if one is not None]
-
-    def _candidate(self, memory_id: str, similarity: float) -> Candidate | None:
-        memory = self._memory.get(memory_id)
-        if memory is None or memory_id in self._recent:
-            return None
-        if memory.latent is None and memory.origin is not Origin.SEED:
-            return None
-        return Candidate(
-            memory_id, similarity, memory.score, self._seconds_since(memory), memory.origin is Origin.SEED
-        )
-
-    def _seconds_since(self, memory: Memory) -> float:
-        """Since it was in the dream last: as itself, or folded in."""
-        try:
-            last = datetime.fromisoformat(memory.last_shown_at or memory.added_at)
-            return max(0.0, (self._wall() - last).total_seconds())
-        except (ValueError, TypeError):
-            return math.inf
+    def _has_fresh_coming(self) -> bool:
+        """Whether there will be a fresh picture; one is ordered if need be."""
+        with self._something:
+            waits = any(offer.aside for offer in self._offers)
+        return waits or self._errand.order()
 
     def _fold_in(self, keyframe: Keyframe, chosen: Injection) -> None:
         try:
-            latent = self._latent_of(chosen.id)
+            latent = self._medicine.latent_of(chosen.id)
         except DreamloopError as error:
-            log.warning("memory %s cannot be folded in: %s", chosen.id[:12], error)
+            log.warning("%s cannot be folded in: %s", chosen.id[:12], error)
             return
         arc = Arc(chosen.id, latent, arc_weights(chosen.strength, chosen.keyframes), chosen.reason)
         self._memory.shown(chosen.id)
+        self._recent.append(chosen.id)
         self.injections += 1
         self.events.append(
             InjectionEvent(
@@ -332,15 +354,11 @@ class Scorer:
                 round(chosen.strength, 3),
                 chosen.keyframes,
                 chosen.reason,
+                chosen.source,
             )
         )
         log.info("from keyframe %d: %s", keyframe.number, chosen.reason, extra=EVENT)
         self._inject(arc)
-
-    def _latent_of(self, memory_id: str) -> Tensor:
-        """A memory's latent; a seed picture has none, so the engine makes it when it is needed."""
-        data = self._memory.latent(memory_id)
-        return self._encode(self._memory.picture(memory_id)) if data is None else read_latents(data)
 
     def _detector(self, identity: Identity) -> CollapseDetector:
         """The one for embeddings of this sort: numbers of two sorts have nothing to do with each other."""

@@ -7,7 +7,10 @@ import math
 USUAL_SPREAD = 1.25
 """By so much a dream's own turns exceed their median; up to there a gap is as long as it is set."""
 
-LONGEST = 4.0
+FAR = 2.0
+"""Times the median from which on a walk is shown at the median's speed; in between, the gap grows evenly."""
+
+LONGEST = 6.0
 """Times the usual gap that a walk takes at the most, however far it turns."""
 
 
@@ -23,4 +26,7 @@ def stretch(angle: float, usual: float) -> float:
     """
     if not (usual > 0.0 and math.isfinite(angle)):
         return 1.0
-    return min(max(angle / (USUAL_SPREAD * usual), 1.0), LONGEST)
+    times = angle / usual
+    if times < FAR:
+        times = 1.0 + (times - USUAL_SPREAD) * (FAR - 1.0) / (FAR - USUAL_SPREAD)
+    return min(max(times, 1.0), LONGEST)

@@ -109,6 +109,7 @@ class PromptManager:
         self._prompt_since_s = 0.0
         self._modifier: tuple[PartOfDay, float] | None = None
         self._said: Said | None = None
+        self._beside = 0
 
     @property
     def folder(self) -> Path:
@@ -157,14 +158,27 @@ class PromptManager:
             wall: Local time; chooses the modifier.
         """
         with self._lock:
-            theme = self._turn(now_s)
-            said = self._said_now(now_s)
-            if said is not None:
-                return Prompt(SAID_THEME, said.text, theme.negative)
-            positive = theme.positive[min(self._prompt, len(theme.positive) - 1)]
-            modifier = self._modifier_for(theme, PartOfDay.of(wall))
-            text = f"{positive}, {modifier}" if modifier else positive
-            return Prompt(theme.name, text, theme.negative)
+            return self._words(self._turn(now_s), self._prompt, now_s, wall)
+
+    def beside(self, now_s: float, wall: datetime) -> Prompt:
+        """The words for a picture beside the dream; turns nothing.
+
+        They are of the same theme, and each time of its next prompt, from the present one on: so that such
+        pictures differ from each other.
+        """
+        with self._lock:
+            theme = self._shelf.themes.get(self._theme or "") or self._turn(now_s)
+            ahead, self._beside = self._beside, self._beside + 1
+            return self._words(theme, (self._prompt + ahead) % len(theme.positive), now_s, wall)
+
+    def _words(self, theme: Theme, prompt: int, now_s: float, wall: datetime) -> Prompt:
+        said = self._said_now(now_s)
+        if said is not None:
+            return Prompt(SAID_THEME, said.text, theme.negative)
+        positive = theme.positive[min(prompt, len(theme.positive) - 1)]
+        modifier = self._modifier_for(theme, PartOfDay.of(wall))
+        text = f"{positive}, {modifier}" if modifier else positive
+        return Prompt(theme.name, text, theme.negative)
 
     def turn(self, now_s: float) -> Turn:
         """Whose turn it is, and since when."""
@@ -255,6 +269,7 @@ class PromptManager:
         self._theme, self._theme_since_s = theme.name, now_s
         self._prompt = self._rng.randrange(len(theme.positive)) if self._shuffled else 0
         self._prompt_since_s, self._modifier = now_s, None
+        self._beside = 0
         return theme
 
     def _draw_theme(self) -> Theme:

@@ -311,11 +311,14 @@ class CollapseStatus(_Part):
 
 
 class InjectionStatus(_Part):
-    """A memory that was folded back into the dream."""
+    """A picture that was folded into the dream."""
 
     at: Text = Field(description="when it was decided, UTC, ISO 8601")
     keyframe: Count = Field(description="on which keyframe; it acts two later")
-    memory: Text = Field(description="id of the memory")
+    memory: Text = Field(description="id of the memory; of a fresh picture that is not remembered, its own")
+    source: Literal["memory", "seed", "fresh"] = Field(
+        default="memory", description="a memory, a picture of the user's, or one dreamt afresh for it"
+    )
     strength: NonNegativeFloat = Field(description="share of the way to it, 0 to 1")
     keyframes: Count = Field(description="over how many keyframes")
     reason: Text = Field(description="why")
@@ -337,7 +340,10 @@ class MemoryStatus(_Part):
         default=None, description="how well the newest shows its prompt; null without words"
     )
     collapse: CollapseStatus = Field(default=CollapseStatus(), description="is it going in circles?")
-    injections: Count = Field(default=0, description="memories folded back in this run")
+    injections: Count = Field(default=0, description="pictures folded in in this run")
+    fresh: Count = Field(default=0, description="pictures dreamt beside the loop, to be folded in")
+    fresh_failed: Count = Field(default=0, description="such pictures that did not come")
+    fresh_s: Seconds = Field(default=0.0, description="seconds of the engine that they took")
     events: tuple[InjectionStatus, ...] = Field(default=(), description="the newest of them, oldest first")
 
 

@@ -1,14 +1,14 @@
 from __future__ import annotations
 
 import math
-from itertools import pairwise
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend.cache.arc import MAX_STRENGTH, PACE, arc_weights, gentle, progress
+from backend.cache.arc import MAX_STRENGTH, PACE, arc_weights, gentle
+from backend.interpolation.gap_length import LONGEST
 from backend.interpolation.spherical_lerp import slerp
 
 
@@ -24,15 +24,19 @@ def test_an_arc_goes_its_share_of_the_way_on_the_sphere(strength: float, keyfram
     assert float(now.norm()) == pytest.approx(1.0, abs=1e-4)
 
 
-def test_an_arc_begins_and_ends_softly_and_never_goes_much_faster_than_evenly() -> None:
-    gone = [progress(place / 24) for place in range(25)]
-    speeds = [after - before for before, after in pairwise(gone)]
-    assert gone[0] == 0.0
-    assert gone[-1] == 1.0
-    assert max(speeds) < 1.4 / 24
-    assert speeds[0] < 0.2 * max(speeds)
-    assert speeds[-1] < 0.2 * max(speeds)
-    assert speeds == pytest.approx(speeds[::-1])
+def test_every_keyframe_of_an_arc_goes_an_equal_part_of_the_way() -> None:
+    start, goal = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]])
+    now, before, steps = start, 0.0, []
+    for weight in arc_weights(0.9, 5):
+        now = slerp(now, goal, torch.tensor([weight]))[0]
+        angle = math.atan2(float(now[0, 1]), float(now[0, 0]))
+        steps.append(angle - before)
+        before = angle
+    assert steps == pytest.approx([0.9 * math.pi / 2 / 5] * 5, abs=1e-5)
+
+
+def test_an_arc_turns_no_farther_in_a_gap_than_the_gap_can_be_made_longer() -> None:
+    assert PACE <= LONGEST
 
 
 @given(st.floats(), st.integers(-10, 1000))

@@ -10,11 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backend.cache.collapse import CollapseKind, CollapseState
-from backend.cache.injection import DELAY, Candidate, Injection, InjectionPolicy, InjectionSettings
+from backend.cache.injection import (
+    DELAY,
+    Candidate,
+    Injection,
+    InjectionPolicy,
+    InjectionSettings,
+    Source,
+)
 
 ILL = CollapseState(level=0.8, collapsed=True, effective_number=1.6, kind=CollapseKind.STILL, armed=True)
 WELL = CollapseState(level=0.1, armed=True)
-MEMORY = Candidate("memory", similarity=0.5, score=0.6, last_shown_s=math.inf, seed_picture=False)
+MEMORY = Candidate("memory", similarity=0.5, score=0.6, last_shown_s=math.inf)
 EAGER = InjectionSettings(share=1.0, cooldown_s=0.0)
 
 
@@ -83,7 +90,7 @@ def test_a_memory_is_not_folded_in_again_at_once_though_the_memory_did_not_tell_
 
 
 def test_seed_pictures_are_the_stronger_medicine_and_kept_for_what_needs_it() -> None:
-    both = [MEMORY, replace(MEMORY, id="seed", seed_picture=True)]
+    both = [MEMORY, replace(MEMORY, id="seed", source=Source.SEED)]
     lost, uneasy = first(EAGER, replace(ILL, level=1.0), both), first(EAGER, replace(ILL, level=0.4), both)
     assert lost is not None
     assert uneasy is not None
@@ -91,22 +98,92 @@ def test_seed_pictures_are_the_stronger_medicine_and_kept_for_what_needs_it() ->
     assert "a seed picture" in lost.reason
 
 
-def test_strength_and_length_rise_with_the_level_and_stay_within_their_bounds() -> None:
+def test_strength_rises_with_the_level_and_stays_within_its_bounds() -> None:
     found = [first(EAGER, replace(ILL, level=level), [MEMORY]) for level in (0.35, 0.6, 0.8, 1.0, 175.0)]
     chosen = [one for one in found if one is not None]
     assert len(chosen) == 5
-    strengths, lengths = [one.strength for one in chosen], [one.keyframes for one in chosen]
+    strengths = [one.strength for one in chosen]
     assert strengths == sorted(strengths)
-    assert lengths == sorted(lengths)
     assert (strengths[0], strengths[-1]) == (EAGER.weakest, EAGER.strongest)
-    assert (lengths[0], lengths[-1]) == (EAGER.shortest, EAGER.longest)
+    assert {one.keyframes for one in chosen} == {EAGER.keyframes}
 
 
-@given(st.floats(), st.floats(), st.floats(), st.booleans(), st.floats(), st.floats(0, 1e9))
+ALIKE = replace(MEMORY, id="alike", similarity=0.88, score=0.3)
+FRESH = Candidate("fresh", similarity=0.55, score=0.5, last_shown_s=math.inf, source=Source.FRESH)
+
+
+def saved_up(settings: InjectionSettings = EAGER, keyframes: int = 50) -> InjectionPolicy:
+    """A policy that has seen a healthy dream for so long, and has its budget."""
+    policy = InjectionPolicy(settings)
+    for at in range(keyframes):
+        policy.decide(float(at), WELL, [])
+    return policy
+
+
+@pytest.mark.parametrize(
+    "candidates",
+    [
+        pytest.param([], id="nothing is remembered"),
+        pytest.param([ALIKE], id="all of it is like the present"),
+        pytest.param([replace(MEMORY, last_shown_s=60.0)], id="all of it was shown just now"),
+    ],
+)
+def test_where_nothing_remembered_does_a_fresh_picture_is_wanted(candidates: list[Candidate]) -> None:
+    assert saved_up().wants_fresh(50.0, ILL, candidates)
+
+
+def test_a_memory_that_does_well_makes_a_fresh_picture_needless_and_so_does_a_fresh_one_that_is_there() -> (
+    None
+):
+    policy = saved_up()
+    assert not policy.wants_fresh(50.0, ILL, [ALIKE, MEMORY])
+    assert not policy.wants_fresh(50.0, ILL, [ALIKE, FRESH])
+
+
+def test_a_healthy_dream_wants_no_fresh_picture() -> None:
+    assert not saved_up().wants_fresh(50.0, WELL, [])
+
+
+def test_a_fresh_picture_is_wanted_a_little_before_the_arc_may_begin_and_not_while_one_is_under_way() -> None:
+    settings = InjectionSettings(cooldown_s=0.0)
+    policy, wanted, folded_at = InjectionPolicy(settings), [], []
+    for at in range(60):
+        candidates = [FRESH] if wanted else []
+        if not folded_at and policy.wants_fresh(float(at), ILL, candidates):
+            wanted.append(at)
+        chosen = policy.decide(float(at), ILL, candidates)
+        if chosen is not None:
+            folded_at.append(at)
+            assert not policy.wants_fresh(float(at), ILL, [])
+    assert len(wanted) == 1
+    assert 1 <= folded_at[0] - wanted[0] <= settings.lead
+
+
+def test_while_a_fresh_picture_is_on_its_way_no_poor_memory_is_folded_in_instead() -> None:
+    policy = saved_up()
+    assert policy.decide(50.0, ILL, [ALIKE], fresh_comes=True) is None
+    chosen = policy.decide(51.0, ILL, [ALIKE, FRESH], fresh_comes=True)
+    assert chosen is not None
+    assert (chosen.id, chosen.source) == ("fresh", Source.FRESH)
+    assert "for want of a memory that would do, a fresh picture of similarity 0.55" in chosen.reason
+
+
+def test_where_no_fresh_picture_can_be_had_a_poor_memory_is_better_than_nothing() -> None:
+    chosen = saved_up().decide(50.0, ILL, [ALIKE], fresh_comes=False)
+    assert chosen is not None
+    assert chosen.source is Source.MEMORY
+
+
+def test_seed_pictures_that_rested_make_fresh_ones_needless() -> None:
+    seed = replace(MEMORY, id="seed", source=Source.SEED)
+    assert not saved_up().wants_fresh(50.0, ILL, [seed])
+
+
+@given(st.floats(), st.floats(), st.floats(), st.sampled_from(Source), st.floats(), st.floats(0, 1e9))
 def test_whatever_numbers_come_in_a_score_is_between_0_and_1(
-    similarity: float, score: float, last_shown_s: float, seed: bool, urgency: float, now_s: float
+    similarity: float, score: float, last_shown_s: float, source: Source, urgency: float, now_s: float
 ) -> None:
-    one = Candidate("x", similarity, score, last_shown_s, seed)
+    one = Candidate("x", similarity, score, last_shown_s, source)
     assert 0.0 <= InjectionPolicy().score(one, urgency, now_s) <= 1.0
 
 
@@ -118,7 +195,7 @@ def test_at_most_the_share_of_keyframes_is_touched_however_ill_the_dream_is(keyf
 
 
 def test_the_pace_is_that_of_the_clock_however_fast_the_engine_is() -> None:
-    settings = InjectionSettings(share=1.0, cooldown_s=60.0, shortest=1, longest=1)
+    settings = InjectionSettings(share=1.0, cooldown_s=60.0, keyframes=1)
     counts = [
         len(folded(InjectionPolicy(settings), round(3600 / step_s), step_s=step_s, candidates=many(40)))
         for step_s in (0.25, 1.0, 4.0)
@@ -170,7 +247,7 @@ def test_a_state_that_is_none_of_ours_changes_nothing(broken: object) -> None:
 
 
 def test_what_is_remembered_of_used_memories_is_bounded() -> None:
-    settings = InjectionSettings(share=1.0, cooldown_s=0.0, shortest=1, longest=1)
+    settings = InjectionSettings(share=1.0, cooldown_s=0.0, keyframes=1)
     policy = InjectionPolicy(settings)
     for number in range(1200):
         policy.decide(number * 10.0, ILL, [replace(MEMORY, id=str(number))])

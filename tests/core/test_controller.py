@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from backend.core.aside import Aside
 from backend.core.controller import DreamController
 from backend.core.frame_buffer import FrameBuffer
 from backend.core.frame_shelf import FrameShelf
 from backend.core.gap import GapFiller
 from backend.core.generator import DreamGenerator
-from backend.core.jobs import FailureKind, Finished, Picture
+from backend.core.jobs import Failed, FailureKind, Finished, Picture
 from backend.core.pace import Pace
 from backend.core.playback import Playback
 from backend.core.resume_store import ResumeStore
@@ -56,6 +57,7 @@ class Dream:
     buffer: FrameBuffer
     gaps: GapFiller
     clock: Clock
+    aside: Aside
 
     def settle(self) -> None:
         """Turn until there is nothing to do before the next event."""
@@ -128,6 +130,9 @@ def dream(
         resuming = Resuming(store, generator, prompts, pace, rng, seed=seed, max_pixels=100_000, clock=clock)
         point = store.load()
         resumed = None if point is None else resuming.take_up(point)
+    aside = Aside(
+        generator, lambda: prompts.beside(clock(), datetime(2026, 11, 20, 12)), clock=clock, wake=wake.set
+    )
     controller = DreamController(
         engine,
         generator,
@@ -142,8 +147,9 @@ def dream(
         wake=wake,
         resuming=resuming,
         resumed=resumed,
+        aside=aside,
     )
-    return Dream(engine, controller, playback, buffer, gaps, clock)
+    return Dream(engine, controller, playback, buffer, gaps, clock, aside)
 
 
 @pytest.fixture
@@ -577,3 +583,73 @@ def refusing(error: Exception) -> Any:
         raise error
 
     return submit
+
+
+def test_a_picture_beside_the_loop_is_queued_behind_the_next_keyframe_and_its_gap(hybrid: Dream) -> None:
+    hybrid.settle()
+    hybrid.finish_next()
+    hybrid.finish_next()
+    hybrid.finish_next()
+    before = hybrid.waiting_jobs
+    assert hybrid.aside.order()
+    hybrid.settle()
+    assert hybrid.waiting_jobs == before + "k"
+    assert is_fresh(hybrid.engine.open_jobs[-1])
+
+
+def test_a_picture_beside_the_loop_is_no_part_of_the_dream(hybrid: Dream) -> None:
+    came: list[Any] = []
+    hybrid.aside.on_dreamt = lambda *news: came.append(news)
+    hybrid.settle()
+    hybrid.finish_next()
+    hybrid.aside.order()
+    hybrid.settle()
+    promised_s, keyframes = hybrid.buffer.promised_s, hybrid.controller.keyframes
+    hybrid.engine.finish(hybrid.engine.open_jobs[-1])
+    hybrid.settle()
+    assert len(came) == 1
+    assert (hybrid.buffer.promised_s, hybrid.controller.keyframes) == (promised_s, keyframes)
+    hybrid.finish_next()
+    step = hybrid.engine.open_jobs[0].request
+    assert isinstance(step, DreamStep)
+    assert step.latent.filename == "latent1", "the dream goes on from its own keyframe"
+
+
+def test_a_picture_beside_the_loop_that_fails_is_no_trouble_of_the_dream(hybrid: Dream) -> None:
+    hybrid.settle()
+    hybrid.finish_next()
+    hybrid.aside.order()
+    hybrid.settle()
+    beside = hybrid.engine.open_jobs[-1]
+    beside.job.end(Failed(beside.job.prompt_id, FailureKind.EXECUTION, "it broke"))
+    hybrid.settle()
+    assert hybrid.controller.reason.code is ReasonCode.OK
+    assert (hybrid.controller.failed_jobs, hybrid.controller.retries, hybrid.aside.failed) == (0, 0, 1)
+    hybrid.finish_next()
+    assert hybrid.controller.keyframes == 2
+
+
+def test_nothing_is_dreamt_beside_a_dream_that_is_paused_or_has_no_engine(hybrid: Dream) -> None:
+    hybrid.settle()
+    hybrid.finish_next()
+    hybrid.controller.pause()
+    hybrid.aside.order()
+    hybrid.settle()
+    assert not any(is_fresh(sent) for sent in hybrid.engine.open_jobs)
+    hybrid.engine.reachable, hybrid.engine.refuse = False, EngineUnreachable("memory://", "gone")
+    hybrid.controller.resume()
+    hybrid.settle()
+    assert not any(is_fresh(sent) for sent in hybrid.engine.open_jobs)
+    assert hybrid.aside.failed == 0
+
+
+def test_a_picture_beside_the_loop_is_dreamt_while_the_engine_rests(hybrid: Dream) -> None:
+    hybrid.settle()
+    while hybrid.engine.open_jobs:
+        hybrid.finish_next()
+    assert hybrid.controller.state is State.RESTING
+    hybrid.aside.order()
+    hybrid.settle()
+    assert hybrid.waiting_jobs == "k"
+    hybrid.finish_next()
+    assert (hybrid.aside.dreamt, hybrid.waiting_jobs) == (1, "")

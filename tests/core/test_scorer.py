@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from backend.cache.collapse import CollapseState
-from backend.cache.injection import Candidate, Injection, InjectionPolicy
+from backend.cache.injection import Candidate, Injection, InjectionPolicy, Source
 from backend.cache.matching import Identity, Judgement, Vectors
 from backend.cache.memory_row import Added, Memory, NewMemory, Origin, Refusal, Refused
 from backend.core.folding import Arc
@@ -94,10 +94,31 @@ class Always(InjectionPolicy):
     def __init__(self) -> None:
         super().__init__()
         self.offered: list[list[Candidate]] = []
+        self.coming: list[bool] = []
 
-    def decide(self, now_s: float, state: CollapseState, candidates: list[Candidate]) -> Injection | None:  # type: ignore[override]
+    def wants_fresh(self, now_s: float, state: CollapseState, candidates: list[Candidate]) -> bool:  # type: ignore[override]
+        return not candidates
+
+    def decide(  # type: ignore[override]
+        self, now_s: float, state: CollapseState, candidates: list[Candidate], *, fresh_comes: bool = False
+    ) -> Injection | None:
+        self.coming.append(fresh_comes)
         self.offered.append(list(candidates))
-        return Injection(candidates[0].id, 0.6, 5, "it repeats itself") if candidates else None
+        if not candidates:
+            return None
+        return Injection(candidates[0].id, 0.6, 5, "it repeats itself", candidates[0].source)
+
+
+@dataclass
+class Errand:
+    """Says that a fresh picture comes, as long as it is told to."""
+
+    comes: bool = True
+    orders: int = 0
+
+    def order(self) -> bool:
+        self.orders += 1
+        return self.comes
 
 
 @dataclass
@@ -109,6 +130,7 @@ class Desk:
     policy: Always | None = field(default_factory=Always)
     arcs: list[Arc] = field(default_factory=list)
     encoded: list[bytes] = field(default_factory=list)
+    errand: Errand = field(default_factory=Errand)
     saved: list[Mapping[str, object]] = field(default_factory=list)
     chores: int = 0
 
@@ -119,6 +141,7 @@ class Desk:
             self.policy,
             inject=self.arcs.append,
             encode=self._encode,
+            errand=self.errand,
             save=self.saved.append,
             adopt=self.album.use,
             look_from=0.0,
@@ -140,6 +163,10 @@ class Desk:
         self.scorer.offer(keyframe(number, folded), tensor)
         assert self.scorer.turn()
 
+    def fresh(self, number: int) -> None:
+        self.scorer.take_fresh(keyframe(number, parent=None), torch.full((1, 4, 2, 2), float(number)))
+        assert self.scorer.turn()
+
     def seed(self, data: bytes = b"my own picture") -> str:
         added = self.album.add(NewMemory(data, None, vector(data), PLAIN, 0.5, origin=Origin.SEED))
         assert isinstance(added, Added)
@@ -154,7 +181,8 @@ def dream_until_folded(desk: Desk) -> None:
     raise AssertionError("nothing is folded in")
 
 
-def keyframe(number: int, folded: str | None = None) -> Keyframe:
+def keyframe(number: int, folded: str | None = None, parent: int | None = -1) -> Keyframe:
+    """Its parent is the one before, where nothing else is said."""
     return Keyframe(
         number=number,
         picture=b"picture %d" % number,
@@ -163,7 +191,7 @@ def keyframe(number: int, folded: str | None = None) -> Keyframe:
         prompt=Prompt("sea", "a quiet sea", "noise"),
         seed=number,
         denoise=0.4,
-        parent=number - 1,
+        parent=number - 1 if parent == -1 else parent,
         seconds=0.1,
         folded=folded,
     )
@@ -327,3 +355,63 @@ def test_a_disk_that_is_full_costs_the_memory_of_a_keyframe_and_nothing_else(
     dream_until_folded(desk)
     assert desk.scorer.remembered == 0
     assert desk.album.room_made > 0
+
+
+def test_where_nothing_can_be_folded_in_a_fresh_picture_is_ordered_and_waited_for() -> None:
+    desk = Desk()
+    desk.dream(1)
+    assert desk.errand.orders == 1
+    assert desk.policy is not None
+    assert desk.policy.coming == [True]
+
+
+def test_where_no_fresh_picture_can_be_had_nobody_waits_for_one() -> None:
+    desk = Desk(errand=Errand(comes=False))
+    desk.dream(1)
+    assert desk.policy is not None
+    assert desk.policy.coming == [False]
+
+
+def test_a_fresh_picture_is_judged_and_remembered_but_is_no_keyframe_of_the_dream() -> None:
+    desk = Desk()
+    desk.dream(1)
+    desk.fresh(2)
+    assert desk.scorer.judged == 1
+    assert desk.scorer.remembered == 2
+    (_, new) = list(desk.album.rows.values())[-1]
+    assert (new.origin, new.parents) == (Origin.DREAMT, ())
+    assert not desk.arcs, "it waits until a keyframe asks for it"
+
+
+def test_a_fresh_picture_is_folded_in_with_the_next_keyframe_and_told_as_such() -> None:
+    desk = Desk()
+    desk.fresh(2)
+    (name,) = desk.album.rows
+    desk.dream(3)
+    (arc,) = desk.arcs
+    (event,) = desk.scorer.events
+    assert (arc.memory_id, event.memory_id, event.source) == (name, name, Source.FRESH)
+    assert desk.errand.orders == 0
+    desk.dream(4)
+    assert len(desk.arcs) == 1, "it is given once, and is part of the present now"
+
+
+def test_a_fresh_picture_that_waits_to_be_judged_is_not_ordered_again() -> None:
+    desk = Desk()
+    desk.scorer.offer(keyframe(1), None)
+    desk.scorer.take_fresh(keyframe(2), torch.zeros(1, 4, 2, 2))
+    assert desk.scorer.turn()
+    assert desk.errand.orders == 0
+    assert desk.policy is not None
+    assert desk.policy.coming == [True]
+
+
+def test_a_fresh_picture_that_is_not_remembered_is_folded_in_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    desk = Desk()
+    monkeypatch.setattr(desk.album, "add", lambda _: Refused(Refusal.TOO_SIMILAR))
+    desk.fresh(2)
+    desk.dream(3)
+    (event,) = desk.scorer.events
+    assert (desk.album.rows, event.source, len(event.memory_id)) == ({}, Source.FRESH, 64)

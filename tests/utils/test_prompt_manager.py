@@ -50,6 +50,25 @@ def test_sequential_order_goes_through_themes_and_prompts_by_seconds(folder: Pat
     assert seen == ["a1", "a1", "a2", "a3", "a1", "a2", "b1", "c1", "a1"]
 
 
+def test_pictures_beside_the_dream_go_through_the_words_of_its_theme_and_turn_nothing(folder: Path) -> None:
+    prompts = manager(folder)
+    assert prompts.current(0, NOON).positive == "a1"
+    beside = [prompts.beside(10_000, NOON) for _ in range(4)]
+    assert [one.positive for one in beside] == ["a1", "a2", "a3", "a1"]
+    assert {(one.theme, one.negative) for one in beside} == {("a", "not a")}
+    assert prompts.current(59, NOON).positive == "a1"
+    prompts.skip(59)
+    assert prompts.beside(59, NOON).positive == "b1"
+
+
+def test_pictures_beside_the_dream_begin_with_its_present_words_and_wear_its_modifier(folder: Path) -> None:
+    prompts = manager(folder)
+    prompts.current(0, NIGHT)
+    assert prompts.beside(1, NIGHT) == prompts.current(1, NIGHT)
+    prompts.say("a red door", 100, 2)
+    assert prompts.beside(3, NIGHT).positive == "a red door"
+
+
 def test_each_theme_brings_its_own_negative(folder: Path) -> None:
     prompts = manager(folder)
     assert [prompts.current(now, NOON).negative for now in (0, 300, 600)] == ["not a", "not b", ""]
