@@ -146,7 +146,7 @@ def compose(
         recorder = _record(settings, engine, report, stack)
         told_of_keyframes: list[KeyframeListener] = [recorder.offer]
         ask_memory: Handler = partial(_no_memory, problem)
-        wards: list[Supervised] = [playback.part, controller.part, *engine.parts]
+        wards: list[Supervised] = [playback.part, controller.part, *engine.parts, recorder.part]
         if memory is not None:
             scorer, ask_memory = _remember(memory, settings, engine, report, aside, stack)
             told_of_keyframes.append(scorer.offer)
@@ -195,7 +195,7 @@ def _record(settings: Settings, engine: Engine, report: Report, stack: ExitStack
         keep_s=settings.storage.keyframe_hours * 3600.0,
         budget_bytes=settings.storage.keyframe_budget,
         walks=lambda: report.generator.mode.walks,
-        gap_s=lambda: report.gaps.gap_s,
+        gap_s=lambda: report.gaps.opened_s,
         facts=lambda: engine.facts,
     )
     report.recorded = recorder.recorded
@@ -481,7 +481,7 @@ def _source(args: argparse.Namespace) -> ConfigSource:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from backend.cli import config, control, doctor, engine, memory, run, setting, shim, status
+    from backend.cli import config, control, doctor, engine, export, memory, run, setting, shim, status
 
     parser = argparse.ArgumentParser(
         prog="main.py", description="Dreamloop: a machine that dreams, day and night."
@@ -492,7 +492,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     run.add_parser(commands).set_defaults(handler=_run)
     doctor.add_parser(commands).set_defaults(handler=_doctor)
-    for module in (status, control, setting, memory, shim, config, engine):
+    for module in (status, control, setting, memory, shim, config, engine, export):
         module.add_parser(commands)
     return parser
 

@@ -11,6 +11,7 @@
     ├── StorageError            a file could not be written or read
     ├── PictureRejected         bytes that are not a picture fit to be shown
     ├── LatentRejected          bytes that are not a latent fit to dream on from
+    ├── ExportRefused           a film that cannot be made as it is asked for
     ├── MatcherUnfit            a judge of pictures that cannot be had: no weights, a file that is no model
     └── EngineError             the engine (ComfyUI or the embedded one)
         ├── EngineUnreachable   no answer: wait and try again
@@ -134,6 +135,10 @@ class PictureRejected(DreamloopError):  # noqa: N818
 
 class LatentRejected(DreamloopError):  # noqa: N818
     """Bytes that are not a latent fit to dream on from: broken, of a wrong shape, not finite."""
+
+
+class ExportRefused(DreamloopError):  # noqa: N818
+    """A film that cannot be made as it is asked for; the sentence says what would be right."""
 
 
 class MatcherUnfit(DreamloopError):  # noqa: N818

@@ -85,6 +85,8 @@ class GapFiller:
         self.retries = 0
         self.failed_jobs = 0
         self.gap_s = gap_s
+        self.opened_s = gap_s
+        """Seconds of the gap that was opened last: longer than usual where the walk turns far."""
         self._generator = generator
         self.hybrid = hybrid
         self._buffer = buffer
@@ -126,7 +128,7 @@ class GapFiller:
         """
         walk = self._walk(previous, keyframe)
         walks = self._generator.mode.walks
-        gap_s = self.gap_s if walk is None else walk.seconds
+        gap_s = self.opened_s = self.gap_s if walk is None else walk.seconds
         steps = max(1, round(gap_s * self._fps)) if walks and previous is not None else 1
         # Without a walk the keyframe itself stands for the whole gap; the first of a walk only begins it.
         frame_s = 1.0 / self._fps if walks and previous is None else gap_s / steps

@@ -26,7 +26,7 @@ FOLDER = "keyframes"
 _NAME = re.compile(r"(\d{9,18})-(\d{1,15})-(\d{1,9})\.latent")
 _HEADER = "dreamloop"
 _MAX_BYTES = 256_000_000
-_MAX_HEADER_BYTES = 1_000_000
+_MAX_HEADER_BYTES = 64_000
 _MAX_TEXT = 4000
 
 
@@ -128,10 +128,23 @@ def read_keyframe(path: Path) -> tuple[Tensor, Told]:
         data = read_at_most(path, _MAX_BYTES)
     except OSError as error:
         raise StorageError(path, error) from error
-    return read_latents(data), _told(data)
+    return read_latents(data), _told(data)[0]
 
 
-def _told(data: bytes) -> Told:
+def read_told(path: Path) -> tuple[Told, tuple[int, ...]]:
+    """What is told of a latent, and its shape; the latent itself is not read.
+
+    Raises:
+        StorageError: It cannot be read, or is gone.
+        LatentRejected: It is broken.
+    """
+    try:
+        return _told(read_at_most(path, _MAX_HEADER_BYTES + 7))
+    except OSError as error:
+        raise StorageError(path, error) from error
+
+
+def _told(data: bytes) -> tuple[Told, tuple[int, ...]]:
     """From the header of a safetensors file: eight bytes of length, then JSON."""
     length = int.from_bytes(data[:8], "little")
     try:
@@ -139,7 +152,8 @@ def _told(data: bytes) -> Told:
             raise ValueError(f"a header of {length} bytes")
         header = json.loads(data[8 : 8 + length])
         known = json.loads(header["__metadata__"][_HEADER])
-        return Told(**dict(_typed(known)))
+        shape = tuple(int(side) for side in header["latent_tensor"]["shape"])
+        return Told(**dict(_typed(known))), shape
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise LatentRejected(f"a recorded keyframe tells nothing of itself: {error}") from None
 

@@ -19,6 +19,7 @@ from backend.core.report import Recorded
 from backend.errors import StorageError
 from backend.film.keyframe_files import Told, file_name, keyframe_bytes, list_keyframes
 from backend.utils.file_ops import sweep_temporaries, write_atomic
+from backend.utils.part import Part
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,6 +28,8 @@ log = logging.getLogger(__name__)
 
 _WAITING = 8
 _LONGEST_WAIT_S = 5.0
+# At the start a turn looks through all files, which may be on a slow disk.
+_TURN_S = 120.0
 
 
 @dataclass(frozen=True)
@@ -88,8 +91,7 @@ class Recorder:
         self._refused = False
         self._offers: deque[_Offer] = deque()
         self._something = threading.Condition()
-        self._stopping = False
-        self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
+        self.part = Part("recorder", self._one_turn, limit_s=_TURN_S)
 
     def recorded(self) -> Recorded:
         """What is kept; any thread may ask."""
@@ -101,15 +103,17 @@ class Recorder:
 
     def start(self) -> None:
         """Begin to record."""
-        self._thread.start()
+        self.part.start()
 
     def stop(self, timeout_s: float = 2.0) -> None:
         """Write what was offered, and end."""
         with self._something:
-            self._stopping = True
+            self.part.stopping.set()
             self._something.notify_all()
-        if self._thread.is_alive():
-            self._thread.join(timeout_s)
+        self.part.stop(timeout_s)
+        if not self.part.runs:
+            while self.turn():
+                pass
 
     def offer(self, keyframe: Keyframe, latent: Tensor | None) -> None:
         """A keyframe has arrived; never waits. One without a latent cannot be recorded."""
@@ -192,17 +196,10 @@ class Recorder:
         except OSError as error:
             log.warning("an old keyframe cannot be deleted: %s", StorageError(kept.path, error))
 
-    def _run(self) -> None:
-        while True:
-            try:
-                busy = self.turn()
-            except Exception:
-                log.exception("the recorder stumbled; it goes on with the next keyframe")
-                busy = False
+    def _one_turn(self) -> None:
+        if not self.turn():
             with self._something:
-                if not busy and not self._offers:
-                    if self._stopping:
-                        return
+                if not self._offers and not self.part.stopping.is_set():
                     self._something.wait(_LONGEST_WAIT_S)
 
 

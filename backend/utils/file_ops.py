@@ -136,6 +136,19 @@ def rewrite_atomic(path: Path, data: bytes) -> None:
                 os.close(descriptor)
 
 
+@contextlib.contextmanager
+def scratch_folder(parent: Path, name: str) -> Iterator[Path]:
+    """A folder for the length of the block, on the disk of ``parent``; swept later if we are killed.
+
+    Raises:
+        StorageError: The disk said no.
+    """
+    with _temporary(parent / name) as folder:
+        with _storage_errors(folder):
+            folder.mkdir()
+        yield folder
+
+
 def write_json_atomic(path: Path, value: Any, *, mode: int = 0o644, durable: bool = False) -> None:
     """Writes a value as one line of JSON, whole or not at all.
 

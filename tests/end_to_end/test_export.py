@@ -1,0 +1,82 @@
+"""Films of a whole dream, made beside it, as a person would."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.end_to_end.daemon import MAIN, Daemon, command, daemon, environment, write_config
+from tests.film.pictures import decoded, difference
+
+GUARD_S = 60.0
+
+
+@pytest.fixture(scope="module")
+def dreaming(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """A dream of a few keyframes, which goes on."""
+    folder = tmp_path_factory.mktemp("dreaming")
+    write_config(folder, display={"fps": 10, "buffer_seconds": 3, "keep_seconds": 60})
+    with daemon(folder) as running:
+        running.wait_for(lambda status: status["storage"]["keyframes"] >= 3 and status["frame_number"] > 12)
+        yield running
+        assert running.end() == 0
+
+
+def export(dream: Daemon, *words: str) -> subprocess.CompletedProcess[str]:
+    return command(dream.folder, "export", *words)
+
+
+def left_over(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir() if path.name.endswith(".tmp")]
+
+
+def test_a_film_of_what_was_shown_is_made_beside_the_dream(dreaming: Daemon, tmp_path: Path) -> None:
+    done = export(dreaming, "--last", "1s", str(tmp_path / "film.mp4"))
+    assert done.returncode == 0, done.stderr
+    assert "30 frames, 1.0 s" in done.stdout
+    frames = decoded(tmp_path / "film.mp4")
+    assert (len(frames), frames[0].size) == (30, (256, 144))
+    assert left_over(tmp_path) == left_over(dreaming.output) == []
+    dreaming.wait_for(lambda status: status["state"] in ("dreaming", "resting"))
+
+
+def test_a_loop_is_painted_once_more_beside_the_dream(dreaming: Daemon, tmp_path: Path) -> None:
+    before = dreaming.status()
+    film = tmp_path / "film.webp"
+    done = export(dreaming, "--render", "--last", "2s", "--loop", "--fps", "8", "--size", "128x64", str(film))
+    assert done.returncode == 0, done.stderr
+    assert "3 keyframes, painted once more" in done.stdout
+    frames = decoded(film)
+    assert (len(frames), frames[0].size) == (24, (128, 64))
+    steps = [difference(one, other) for one, other in zip(frames, [*frames[1:], frames[0]], strict=True)]
+    assert min(steps) > 0.0
+    assert steps[-1] < 2.0 * max(steps[:-1])
+    assert left_over(dreaming.output) == []
+    after = dreaming.wait_for(lambda status: status["frame_number"] > before["frame_number"] + 5)
+    assert after["dream"]["failed_jobs"] == before["dream"]["failed_jobs"]
+    assert after["boot_id"] == before["boot_id"]
+
+
+def test_ctrl_c_leaves_nothing_half(dreaming: Daemon, tmp_path: Path) -> None:
+    words = ["--config", str(dreaming.folder / "config.yaml"), "export", "--fps", "240", "--quiet"]
+    process = subprocess.Popen(
+        [sys.executable, str(MAIN), *words, "--size", "512x288", str(tmp_path / "film.mp4")],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+    )
+    until = time.monotonic() + GUARD_S
+    while not left_over(tmp_path) and process.poll() is None and time.monotonic() < until:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=GUARD_S)
+    assert process.returncode == 130, said
+    assert "stopped; there is no" in said
+    assert list(tmp_path.iterdir()) == []
+    assert left_over(dreaming.output) == []
