@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 
 from backend.core.comfyui_api import ComfyUIClient
-from backend.core.engine import Engine, finished, latent_file
+from backend.core.engine import Engine
+from backend.core.engine_jobs import finished, latent_file
 from backend.core.workflow_builder import DreamStep, TextToImage
 from backend.interpolation.latent_encoder import read_latents, write_latents
 from backend.interpolation.spherical_lerp import slerp

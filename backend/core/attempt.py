@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from backend.core.comfyui_answers import HistoryEntry
 from backend.core.comfyui_messages import (
@@ -18,11 +20,14 @@ from backend.core.comfyui_messages import (
     seconds_between,
 )
 from backend.core.jobs import FileRef, Finished, Graph, Picture
+from backend.core.node_pack import FRAMES, KEEP
 from backend.core.steps import Steps
 
 SENDER = "SaveImageWebsocket"
+STREAMER = FRAMES
 PREVIEWER = "PreviewImage"
-SAVERS = frozenset({"SaveLatent", "SaveImage", PREVIEWER})
+SAVERS = frozenset({"SaveLatent", "SaveImage", PREVIEWER, KEEP})
+_OUTPUTS = SAVERS | {SENDER, STREAMER}
 
 
 @dataclass
@@ -31,9 +36,10 @@ class Attempt:
 
     Attributes:
         graph: As the caller gave it.
-        expected: How many pictures are to come from its SaveImageWebsocket nodes.
-        connection: The socket it was posted for; None where none was listening. Its SaveImageWebsocket
-            nodes were then posted as PreviewImage, whose pictures wait on the server.
+        expected: How many pictures are to come from its SaveImageWebsocket nodes, or from our own one that
+            streams frames.
+        connection: The socket it was posted for; None where none was listening. The pictures are then left
+            in the server's temp folder: SaveImageWebsocket nodes are posted as PreviewImage.
         answered: Whether the POST has been answered, or is known to have been given up.
         heard_at: When the socket last spoke of it.
         asked_at: When /history was last asked.
@@ -41,6 +47,9 @@ class Attempt:
         missed_at: When it was first found neither in the history nor in the queue; None once it was found.
         over: The socket said that the prompt has ended.
         steps: Those of the node that is running; None until the server works on it.
+        pictures: Those in hand by their place in the batch; streamed ones of an earlier posting are kept, and
+            only the others are asked for.
+        fresh: What has come since it was last looked at.
     """
 
     prompt_id: str
@@ -62,7 +71,8 @@ class Attempt:
     engine_s: float = 0.0
     steps: Steps | None = None
     executed: list[str] = field(default_factory=list)
-    pictures: list[Picture] = field(default_factory=list)
+    pictures: dict[int, Picture] = field(default_factory=dict)
+    fresh: list[tuple[int, Picture]] = field(default_factory=list)
     files: dict[str, tuple[FileRef, ...]] = field(default_factory=dict)
     _started_ms: float | None = None
 
@@ -73,15 +83,30 @@ class Attempt:
 
     @property
     def senders(self) -> frozenset[str]:
-        """Ids of the nodes whose pictures we are after."""
-        return frozenset(node for node, spec in self.graph.items() if spec["class_type"] == SENDER)
+        """Ids of the nodes whose pictures we are after, all of a batch one after the other."""
+        return self._of_class(SENDER)
+
+    @property
+    def streamers(self) -> frozenset[str]:
+        """Ids of our own nodes whose pictures we are after, each with its number."""
+        return self._of_class(STREAMER)
+
+    @property
+    def missing(self) -> tuple[int, ...]:
+        """The places of the pictures that are yet to come."""
+        return tuple(place for place in range(self.expected) if place not in self.pictures)
+
+    def carried_over(self) -> dict[int, Picture]:
+        """What need not be asked for again, should the graph be posted again."""
+        return dict(self.pictures) if self.streamers else {}
 
     @property
     def previews(self) -> tuple[tuple[str, FileRef], ...]:
         """The files that stand for pictures, with their nodes, in batch order."""
         if not self.by_preview:
             return ()
-        return tuple((node, file) for node in sorted(self.senders) for file in self.files.get(node, ()))
+        nodes = sorted(self.senders | self.streamers)
+        return tuple((node, file) for node in nodes for file in self.files.get(node, ()))
 
     @property
     def whole(self) -> bool:
@@ -96,12 +121,16 @@ class Attempt:
 
     def posted_graph(self) -> Graph:
         """The graph as it goes to the server."""
-        if not self.by_preview:
-            return self.graph
-        return {
-            node: {**spec, "class_type": PREVIEWER} if node in self.senders else spec
-            for node, spec in self.graph.items()
-        }
+        changed: dict[str, Mapping[str, Any]] = {}
+        if self.by_preview:
+            changed = {node: {**self.graph[node], "class_type": PREVIEWER} for node in self.senders}
+        wishes = {"to": "temp"} if self.by_preview else {}
+        if self.pictures:
+            wishes["frames"] = ", ".join(map(str, self.missing))
+        for node in self.streamers if wishes else ():
+            spec = self.graph[node]
+            changed[node] = {**spec, "inputs": {**spec["inputs"], **wishes}}
+        return {**self.graph, **changed} if changed else self.graph
 
     @property
     def running(self) -> bool:
@@ -163,9 +192,19 @@ class Attempt:
 
     def finish(self) -> Finished:
         """The end of a success."""
-        hidden = self.senders if self.by_preview else frozenset()
+        hidden = self.senders | self.streamers
         files = {node: files for node, files in self.files.items() if node not in hidden}
-        return Finished(self.prompt_id, tuple(self.pictures), files, tuple(self.executed), self.engine_s)
+        pictures = tuple(self.pictures[place] for place in sorted(self.pictures))
+        return Finished(self.prompt_id, pictures, files, tuple(self.executed), self.engine_s)
+
+    def take(self, place: int, picture: Picture) -> None:
+        """A picture is in hand; one that came before stays."""
+        if place not in self.pictures:
+            self.pictures[place] = picture
+            self.fresh.append((place, picture))
+
+    def _of_class(self, class_type: str) -> frozenset[str]:
+        return frozenset(node for node, spec in self.graph.items() if spec["class_type"] == class_type)
 
     def _step(self, event: Progress, now: float) -> float | None:
         if self.steps is None or event.node not in (None, self.node):
@@ -177,18 +216,23 @@ class Attempt:
             self.executed.append(node)
 
     def _picture(self, event: PictureArrived) -> None:
-        # Latent previews of a sampler come the same way; only the senders' pictures are ours.
+        # Latent previews of a sampler come the same way; only these nodes' pictures are ours.
         node = self.node if event.node_id is None else event.node_id
         named = event.node_id is not None
-        if node in self.senders and (named or event.format == "png") and not self.has_pictures:
-            self.pictures.append(Picture(event.data, event.format, node))
+        is_sent = node in self.senders and (named or event.format == "png")
+        if self.has_pictures or not (is_sent or node in self.streamers):
+            return
+        # A server that does not name pictures does not number them, and sends them in their order.
+        place = self.missing[0] if is_sent or event.frame is None else event.frame
+        if 0 <= place < self.expected:
+            self.take(place, Picture(event.data, event.format, node))
 
     def _stop(self, timestamp_ms: float | None) -> None:
         self.engine_s = seconds_between(self._started_ms, timestamp_ms) or self.engine_s
 
     def _needed(self) -> list[str]:
         """The nodes that an output hangs on, which are those that run unless they are cached."""
-        outputs = [n for n, spec in self.graph.items() if spec["class_type"] in SAVERS | {SENDER}]
+        outputs = [n for n, spec in self.graph.items() if spec["class_type"] in _OUTPUTS]
         needed: set[str] = set()
         while outputs:
             node = outputs.pop()

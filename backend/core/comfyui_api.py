@@ -36,7 +36,7 @@ from backend.core.jobs import (
     JobEnd,
     Picture,
 )
-from backend.core.settler import Settler, tell_ended
+from backend.core.settler import Settler, tell_news
 from backend.core.switchboard import Switchboard
 from backend.core.wire import Wire, connect_wire
 from backend.errors import EngineAnswerError, EngineError, EngineUnreachable
@@ -155,7 +155,7 @@ class ComfyUIClient:
                 return
             self._closed = True
             prompt_ids = self._tracker.close()
-        tell_ended(self._tracker, self._lock)
+        tell_news(self._tracker, self._lock)
         last_words = threading.Thread(
             target=self._take_back_last, args=(prompt_ids,), name="comfyui-close", daemon=True
         )
@@ -208,7 +208,7 @@ class ComfyUIClient:
         """Ends a job of ours as Interrupted, and takes it from the server, in time if it does not answer."""
         with self._lock:
             prompt_id = self._tracker.cancel(job)
-        tell_ended(self._tracker, self._lock)
+        tell_news(self._tracker, self._lock)
         if prompt_id is not None:
             self._take_back(prompt_id)
 

@@ -122,12 +122,18 @@ class ExecutionInterrupted:
 
 @dataclass(frozen=True)
 class PictureArrived:
-    """A picture. ``prompt_id`` and ``node_id`` are None if the server does not send them (event 1)."""
+    """A picture.
+
+    Attributes:
+        prompt_id: Whose it is; None if the server does not say so (event 1), like ``node_id``.
+        frame: Its place among those of its node, from 0; None where it has none. Only our own nodes number.
+    """
 
     data: bytes = field(repr=False)
     format: str
     prompt_id: str | None = None
     node_id: str | None = None
+    frame: int | None = None
 
 
 @dataclass(frozen=True)
@@ -271,7 +277,8 @@ def _picture_with_metadata(frame: bytes) -> Event:
     kind = image_format(data)
     if kind is None:
         return Malformed("a picture of no known format")
-    return PictureArrived(data, kind, _text(metadata, "prompt_id"), _text(metadata, "node_id"))
+    prompt_id, node_id = _text(metadata, "prompt_id"), _text(metadata, "node_id")
+    return PictureArrived(data, kind, prompt_id, node_id, _whole(metadata.get("frame")))
 
 
 def _progress_text(frame: bytes) -> Event:
@@ -285,6 +292,10 @@ def _text(data: Mapping[str, Any], key: str) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{key} is {value!r}")
     return value
+
+
+def _whole(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def _maybe_text(data: Mapping[str, Any], key: str) -> str | None:

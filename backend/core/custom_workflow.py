@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from backend.core.api_graph import Source, needed_by, repoint
 from backend.core.jobs import FileRef
+from backend.core.latent_nodes import WalkFrames
 from backend.core.workflow_builder import (
     SIZE_STEP_PX,
     DecodeLatents,
@@ -94,6 +95,8 @@ class CustomBuilder:
                 return self._decode(draft, request)
             case EncodePicture():
                 return self._encode(draft, request)
+            case WalkFrames():
+                raise ValueError("walks through a workflow of your own are not computed on the server")
         draft.fill(self._workflow.seed, request.seed)
         return self._keyframe(draft)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -12,15 +11,27 @@ from PIL import Image
 
 from backend.core.comfyui_answers import SystemStats
 from backend.core.comfyui_api import ComfyUIClient
+from backend.core.engine_jobs import DecodeJob, finished, latent_file
 from backend.core.engine_plan import Plan, Planner
 from backend.core.graph_validation import graph_problems
 from backend.core.housekeeping import Housekeeping
-from backend.core.jobs import FileRef, Finished, Graph, Interrupted, Job, JobEnd
+from backend.core.jobs import FileRef, Graph, Job, parse_annotated
+from backend.core.latent_nodes import WalkFrames
 from backend.core.model_family import ModelFamily
 from backend.core.node_catalog import NodeCatalog
+from backend.core.node_pack import NO_PACK, NodePack, PackUse
 from backend.core.supervisor import Supervised
 from backend.core.workflow_builder import DecodeLatents, EncodePicture, Request, Workflow
-from backend.errors import EngineAnswerError, EngineError, EngineUnreachable, GraphUnfit, JobFailed
+from backend.errors import (
+    EngineAnswerError,
+    EngineError,
+    EngineUnreachable,
+    GraphRejected,
+    GraphUnfit,
+    JobFailed,
+)
+from backend.interpolation.latent_encoder import write_latents
+from backend.interpolation.walk_course import Course
 from backend.utils.prompt_manager import Prompt
 
 log = logging.getLogger(__name__)
@@ -45,6 +56,7 @@ class EngineFacts:
         vram_free: Bytes of it that were free then.
         nodes: How many node classes it has.
         feeds_pictures: Keyframes go on from pictures instead of latents.
+        pack: What it has of our own nodes.
     """
 
     kind: EngineKind
@@ -57,6 +69,7 @@ class EngineFacts:
     vram_free: int = 0
     nodes: int = 0
     feeds_pictures: bool = False
+    pack: NodePack = NO_PACK
 
 
 class OwnProcess:
@@ -131,6 +144,8 @@ class Engine:
         self._plan: Plan | None = None
         self._catalog = NodeCatalog({})
         self._words = ("", "")
+        self._told_of: NodePack | None = None
+        self._walks_refused = False
 
     @property
     def parts(self) -> tuple[Supervised, ...]:
@@ -172,7 +187,9 @@ class Engine:
             stats.vram_free,
             len(self._catalog.names),
             plan.feeds_pictures,
+            plan.pack,
         )
+        self._tell_of(plan.pack)
         return self.facts
 
     def adopt(self, planner: Planner, needs: DreamNeeds) -> None:
@@ -190,8 +207,13 @@ class Engine:
                 raise
             self._plan = plan
             self.facts = replace(
-                self.facts, checkpoint=plan.label, family=plan.family, feeds_pictures=plan.feeds_pictures
+                self.facts,
+                checkpoint=plan.label,
+                family=plan.family,
+                feeds_pictures=plan.feeds_pictures,
+                pack=plan.pack,
             )
+            self._tell_of(plan.pack)
         self._planner, self._needs = planner, needs
 
     def _planned(self, planner: Planner, needs: DreamNeeds) -> Plan:
@@ -232,6 +254,33 @@ class Engine:
         return DecodeJob(
             self.client.submit(workflow.graph, deadline_s=self.job_timeout_s, pictures=count), count
         )
+
+    def submit_walk(self, course: Course, places: tuple[float, ...], prompt: Prompt) -> DecodeJob | None:
+        """Have the server walk, decode and stream; None where it cannot, or does not any more.
+
+        Latents that it has are named; those that it lacks, or has lost, are brought along.
+
+        Raises:
+            EngineUnreachable: If the server does not answer.
+        """
+        if self._plan is None or not self._plan.pack.used or self._walks_refused:
+            return None
+        files = tuple(parse_annotated(name) for name in course.names)
+        for bring in (False, True) if files else (True,):
+            if bring:
+                files = (self.upload_latent(write_latents(course.latents)),)
+            walk = WalkFrames(files, course.text, places, prompt.positive, prompt.negative)
+            try:
+                job = self.client.submit(
+                    self._workflow(walk).graph, deadline_s=self.job_timeout_s, pictures=len(places)
+                )
+            except GraphRejected as error:
+                log.info("the server does not take a walk: %s", error)
+            else:
+                return DecodeJob(job, len(places))
+        # Until it is connected to again, which shows what it has by then.
+        self._walks_refused = True
+        return None
 
     def encode_picture(self, picture: bytes, timeout_s: float) -> bytes:
         """Encode a picture with the model's VAE and return the latent file.
@@ -288,6 +337,13 @@ class Engine:
         """Begin anew with another process; False if the process is not ours, and nothing was done."""
         return self._process.restart()
 
+    def _tell_of(self, pack: NodePack) -> None:
+        self._walks_refused = False
+        if pack != self._told_of:
+            self._told_of = pack
+            level = logging.WARNING if pack.use in (PackUse.OLD, PackUse.NEW) else logging.INFO
+            log.log(level, "Dreamloop's nodes on ComfyUI: %s", pack.sentence)
+
     def _nodes(self) -> NodeCatalog:
         try:
             return NodeCatalog.parse(self.client.object_info())
@@ -309,50 +365,6 @@ class Engine:
         problems = graph_problems(graph, self._catalog)
         if problems:
             raise GraphUnfit(tuple(str(problem) for problem in problems[:_PROBLEMS_TOLD]))
-
-
-class DecodeJob:
-    """Pictures of a decoded batch, as HybridGenerator asks for them."""
-
-    def __init__(self, job: Job, count: int) -> None:
-        self._job = job
-        self._count = count
-
-    def done(self) -> bool:
-        """Whether it has ended, however."""
-        return self._job.done()
-
-    def add_done_callback(self, callback: Callable[[], None]) -> None:
-        """Call back, from any thread, when it ends."""
-        self._job.add_done_callback(lambda _: callback())
-
-    def pictures(self) -> tuple[bytes, ...]:
-        """The pictures in batch order.
-
-        Raises:
-            JobFailed: If the job failed, or brought another number of pictures.
-        """
-        pictures = finished(self._job.result(0.0)).pictures
-        if len(pictures) != self._count:
-            raise JobFailed("no_pictures", f"{len(pictures)} pictures came for {self._count} latents")
-        return tuple(picture.data for picture in pictures)
-
-
-def finished(end: JobEnd) -> Finished:
-    """The good end, or JobFailed."""
-    if isinstance(end, Finished):
-        return end
-    if isinstance(end, Interrupted):
-        raise JobFailed("interrupted", "somebody stopped the job at the server")
-    raise JobFailed(end.kind.value, end.message)
-
-
-def latent_file(end: Finished, workflow: Workflow) -> FileRef:
-    """Where SaveLatent has put the latent; raises JobFailed if it says nothing of it."""
-    files = end.files.get(workflow.latent_node or "", ())
-    if not files:
-        raise JobFailed("no_latent", "the job ended well but saved no latent")
-    return files[0]
 
 
 def _as_png(picture: bytes) -> bytes:

@@ -11,12 +11,15 @@ from backend.config_lists import AdapterWish
 from backend.core.adapter_files import adapters_of
 from backend.core.adapters import usable
 from backend.core.custom_workflow import CustomBuilder, CustomWorkflow
+from backend.core.graph_validation import graph_problems
 from backend.core.housekeeping import Housekeeping
 from backend.core.jobs import FileRef
+from backend.core.latent_nodes import AS_JPEG, FrameFormat, WalkFrames
 from backend.core.model_choice import ModelWish, choose_models
 from backend.core.model_families import SD15
 from backend.core.model_family import ModelFamily
 from backend.core.node_catalog import NodeCatalog
+from backend.core.node_pack import NO_PACK, PACK_CLASSES, NodePack, PackUse, find_pack
 from backend.core.sampling import Sampling
 from backend.core.workflow_builder import (
     DecodeLatents,
@@ -33,6 +36,7 @@ log = logging.getLogger(__name__)
 
 _SOME_LATENT = FileRef("some.latent", type="temp")
 _SOME_PICTURE = FileRef("some.png", type="temp")
+_SOME_WALK = WalkFrames((_SOME_LATENT, _SOME_LATENT), "{}", (0.5,), "a", "b")
 _NO_SIZE = (512, 512)
 """Stands where a workflow says nothing of its size, and then has no effect."""
 
@@ -79,12 +83,14 @@ class Plan:
     Attributes:
         label: The model or workflow, as people call it.
         feeds_pictures: Keyframes go on from pictures, since the graph takes no latent.
+        pack: What the server has of our own nodes, and whether the graphs have them.
     """
 
     builder: GraphBuilder
     label: str
     family: ModelFamily
     feeds_pictures: bool = False
+    pack: NodePack = NO_PACK
 
     def samples(self, size: tuple[int, int], *, walks: bool, continues: bool) -> tuple[Workflow, ...]:
         """A graph of each sort that the dream will need, to be looked at before it begins.
@@ -115,11 +121,18 @@ class Planner(Protocol):
 
 @dataclass(frozen=True)
 class FamilyPlanner:
-    """A model of a known family."""
+    """A model of a known family.
+
+    Attributes:
+        frames: How our own nodes are to encode frames; None leaves the nodes alone where they are there.
+        walks: Whether the dream walks between its keyframes: without, those nodes are of no use.
+    """
 
     models: ModelWish
     sampling: SamplingChoice
     adapters: Sequence[AdapterWish] = ()
+    frames: FrameFormat | None = AS_JPEG
+    walks: bool = True
 
     def plan(self, server: PlanServer, house: Housekeeping, catalog: NodeCatalog) -> Plan:
         """Chooses the model and brings the adapters' pictures there.
@@ -142,8 +155,24 @@ class FamilyPlanner:
         adapters = usable(wished, catalog.names)
         for left_out in (one for one in wished if one not in adapters):
             log.warning("%s is left out: the server does not have it", left_out)
-        builder = WorkflowBuilder(models, sampling, house.latent_prefix, adapters)
-        return Plan(builder, models.label, models.family)
+        plain = WorkflowBuilder(models, sampling, house.latent_prefix, adapters)
+        ours = WorkflowBuilder(models, sampling, house.latent_prefix, adapters, self.frames)
+        pack = self._pack(catalog, ours)
+        return Plan(ours if pack.used else plain, models.label, models.family, pack=pack)
+
+    def _pack(self, catalog: NodeCatalog, builder: WorkflowBuilder) -> NodePack:
+        """What there is of our own nodes; whatever is odd about them, the dream goes on without them."""
+        useful = self.walks and (self.frames is None or builder.streams_walks)
+        pack = find_pack(catalog, wanted=self.frames is not None, useful=useful)
+        if not pack.used:
+            return pack
+        # The model's own nodes are looked at where the plan is: here only ours count.
+        problems = graph_problems(builder.build(_SOME_WALK).graph, catalog)
+        ours = [problem for problem in problems if problem.class_type in PACK_CLASSES]
+        if not ours:
+            return pack
+        log.debug("our own nodes are not as they should be: %s", ours[0])
+        return replace(pack, use=PackUse.OLD)
 
 
 @dataclass(frozen=True)
@@ -152,14 +181,16 @@ class WorkflowPlanner:
 
     Attributes:
         size: Width and height that the settings name; None leaves the workflow its own.
+        node_pack: Whether the settings allow our own nodes, which such a workflow has no use for.
     """
 
     workflow: CustomWorkflow
     size: tuple[int, int] | None = None
+    node_pack: bool = True
 
     def plan(self, server: PlanServer, house: Housekeeping, catalog: NodeCatalog) -> Plan:
         """Needs nothing of the server but its validator."""
-        return self._plan(house.latent_prefix)
+        return self._plan(house.latent_prefix, find_pack(catalog, wanted=self.node_pack, useful=False))
 
     def check(self, *, walks: bool, continues: bool) -> None:
         """Whether it has all that a mode needs of a workflow, which can be told without any server.
@@ -167,11 +198,11 @@ class WorkflowPlanner:
         Raises:
             GraphUnfit: It lacks a binding.
         """
-        plan = self._plan(lambda: "some")
+        plan = self._plan(lambda: "some", NO_PACK)
         plan.samples((plan.family.width, plan.family.height), walks=walks, continues=continues)
 
-    def _plan(self, latent_prefix: Callable[[], str]) -> Plan:
+    def _plan(self, latent_prefix: Callable[[], str], pack: NodePack) -> Plan:
         builder = CustomBuilder(self.workflow, latent_prefix, self.size)
         width, height = builder.size or _NO_SIZE
         family = replace(SD15, name="custom", width=width, height=height)
-        return Plan(builder, f"workflow {self.workflow.name}", family, builder.feeds_pictures)
+        return Plan(builder, f"workflow {self.workflow.name}", family, builder.feeds_pictures, pack)

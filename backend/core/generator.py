@@ -12,8 +12,9 @@ from statistics import median
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
-from backend.core.engine import EngineFacts, finished, latent_file
+from backend.core.engine import EngineFacts
 from backend.core.engine_care import EngineCare
+from backend.core.engine_jobs import finished, latent_file
 from backend.core.folding import Arc
 from backend.core.jobs import FileRef, Job
 from backend.core.provenance import Provenance, stamped

@@ -42,6 +42,10 @@ class LatentHandle(Handle):
     """A LATENT output."""
 
 
+class WalkHandle(Handle):
+    """A DREAMLOOP_WALK output: a way through latents, of our own nodes."""
+
+
 class ImageHandle(Handle):
     """An IMAGE output: a batch of pictures."""
 

@@ -48,6 +48,7 @@ class _Tracked:
     interrupts_left: int = 1
     silences_left: int = 2
     distrusted: int | None = None
+    had: int = 0
 
 
 class JobTracker:
@@ -63,6 +64,7 @@ class JobTracker:
         self._quiet_from = float("-inf")
         self._cancelled_last = False
         self._ended: list[tuple[Job, JobEnd]] = []
+        self._arrived: list[tuple[Job, int, Picture]] = []
         self._to_forget: deque[str] = deque(maxlen=4 * _FORGET_AT_ONCE)
         self._speaker: str | None = None
         self._retry_at = float("-inf")
@@ -122,6 +124,11 @@ class JobTracker:
         ended, self._ended = self._ended, []
         return ended
 
+    def take_arrived(self) -> list[tuple[Job, int, Picture]]:
+        """The pictures that have come since the last call, with their places; to be told without the lock."""
+        arrived, self._arrived = self._arrived, []
+        return arrived
+
     def hear(self, event: Event, now: float, *, named_pictures: bool = False) -> None:
         """Takes in an event; ``named_pictures`` says that our own pictures carry their prompt's id."""
         prompt_id = getattr(event, "prompt_id", None)
@@ -138,8 +145,13 @@ class JobTracker:
             self._silence.took(step_s)
         tracked.job.started = tracked.attempt.started
         tracked.job.progress = tracked.attempt.progress
+        self._note_arrived(tracked)
         if isinstance(event, Executing) and event.node is None:
             self._over(tracked)
+
+    def _note_arrived(self, tracked: _Tracked) -> None:
+        fresh, tracked.attempt.fresh = tracked.attempt.fresh, []
+        self._arrived += [(tracked.job, place, picture) for place, picture in fresh]
 
     def _over(self, tracked: _Tracked) -> None:
         attempt = tracked.attempt
@@ -221,7 +233,9 @@ class JobTracker:
         del self._jobs[old.prompt_id]
         # A socket that kept its pictures back once is not trusted with them again.
         connection = None if tracked.distrusted == self.listening else self.listening
-        tracked.attempt = Attempt(self._new_id(), old.graph, old.expected, connection, now)
+        had = old.carried_over()
+        tracked.attempt = Attempt(self._new_id(), old.graph, old.expected, connection, now, pictures=had)
+        tracked.had = len(had)
         tracked.job.prompt_id = tracked.attempt.prompt_id
         tracked.step = _Step.WATCH
         self._jobs[tracked.attempt.prompt_id] = tracked
@@ -302,7 +316,9 @@ class JobTracker:
         tracked = self._jobs.get(prompt_id)
         if tracked is None:
             return
-        tracked.attempt.pictures = list(pictures)
+        for place, picture in zip(tracked.attempt.missing, pictures, strict=False):
+            tracked.attempt.take(place, picture)
+        self._note_arrived(tracked)
         if tracked.attempt.has_pictures:
             self._end(tracked, tracked.attempt.finish())
         else:
@@ -343,7 +359,9 @@ class JobTracker:
             tracked.step = _Step.FETCH
         elif attempt.over or not self.hears(attempt) or now - attempt.heard_at >= self._patience.grace_s:
             tracked.distrusted = attempt.connection
-            tracked.silences_left = self._again(tracked, tracked.silences_left, _no_pictures(attempt))
+            # What brought some pictures is asked for the others as often as it goes on to bring some.
+            left = tracked.silences_left + (len(attempt.carried_over()) > tracked.had)
+            tracked.silences_left = self._again(tracked, left, _no_pictures(attempt))
 
     def _interrupted(self, tracked: _Tracked) -> None:
         # Not by us: what we cancel is no longer tracked.

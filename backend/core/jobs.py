@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -32,6 +33,13 @@ class FileRef:
         """The form that LoadImage and LoadLatent take: ``sub/x.latent [output]``."""
         path = f"{self.subfolder}/{self.filename}" if self.subfolder else self.filename
         return f"{path} [{self.type}]"
+
+
+def parse_annotated(name: str) -> FileRef:
+    """The file that ``FileRef.annotated`` has named."""
+    path, _, type_ = name.rpartition(" [")
+    subfolder, _, filename = path.rpartition("/")
+    return FileRef(filename, subfolder, type_.removesuffix("]"))
 
 
 @dataclass(frozen=True)
@@ -115,7 +123,10 @@ JobEnd: TypeAlias = Finished | Failed | Interrupted
 
 
 class Job:
-    """The handle of one submitted graph. Thread-safe."""
+    """The handle of one submitted graph. Thread-safe.
+
+    Its pictures can be had one by one as they arrive, each once, before it ends; its end has them all.
+    """
 
     def __init__(self, prompt_id: str) -> None:
         self.prompt_id = prompt_id
@@ -127,6 +138,9 @@ class Job:
         self._end: JobEnd | None = None
         self._ended = threading.Condition()
         self._callbacks: list[Callable[[Job], object]] = []
+        self._arrived: deque[tuple[int, Picture]] = deque()
+        self._delivered: set[int] = set()
+        self._arrival_callbacks: list[Callable[[Job], object]] = []
 
     def done(self) -> bool:
         """Whether it has ended."""
@@ -154,6 +168,32 @@ class Job:
                 self._callbacks.append(callback)
                 return
         callback(self)
+
+    def arrived(self) -> list[tuple[int, Picture]]:
+        """The pictures that have come since the last call, each with its place in the batch."""
+        with self._ended:
+            arrived = list(self._arrived)
+            self._arrived.clear()
+        return arrived
+
+    def add_arrival_callback(self, callback: Callable[[Job], object]) -> None:
+        """Calls ``callback(job)`` whenever a picture has come; as hurried as add_done_callback() is."""
+        with self._ended:
+            self._arrival_callbacks.append(callback)
+            waiting = bool(self._arrived)
+        if waiting:
+            callback(self)
+
+    def deliver(self, frame: int, picture: Picture) -> None:
+        """A picture has come; one whose place is taken came before, from an earlier posting."""
+        with self._ended:
+            if frame in self._delivered:
+                return
+            self._delivered.add(frame)
+            self._arrived.append((frame, picture))
+            callbacks = list(self._arrival_callbacks)
+        for callback in callbacks:
+            self._call(callback)
 
     def end(self, end: JobEnd) -> bool:
         """Ends the job; only the first end counts, for any other False is returned."""

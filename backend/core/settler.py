@@ -59,7 +59,7 @@ class Settler:
         """Does what is due, one thing at most; False if there was nothing."""
         with self._lock:
             action = self._tracker.next_action(self._clock())
-        tell_ended(self._tracker, self._lock)
+        tell_news(self._tracker, self._lock)
         if action is None:
             return False
         try:
@@ -68,7 +68,7 @@ class Settler:
             log.debug("%s: %s", type(action).__name__, error)
             with self._lock:
                 self._tracker.back_off(self._clock())
-        tell_ended(self._tracker, self._lock)
+        tell_news(self._tracker, self._lock)
         return True
 
     def _one_turn(self) -> None:
@@ -118,7 +118,7 @@ class Settler:
             log.warning("a picture cannot be had: %s", error)
         with self._lock:
             self._tracker.fetched(action.prompt_id, pictures)
-        tell_ended(self._tracker, self._lock)
+        tell_news(self._tracker, self._lock)
         for _, file in action.files[: len(pictures)]:
             # The server keeps them until it ends, at a deaf socket gigabytes an hour: leave an empty file.
             self.part.beat()
@@ -153,9 +153,14 @@ class Settler:
                 log.warning("%s stays on the server: %s", action.prompt_id, error)
 
 
-def tell_ended(tracker: JobTracker, lock: threading.Condition) -> None:
-    """Ends the jobs that the tracker has decided upon; their callbacks run without the lock."""
+def tell_news(tracker: JobTracker, lock: threading.Condition) -> None:
+    """Hands jobs their pictures, and ends those that the tracker has decided upon.
+
+    Their callbacks run without the lock.
+    """
     with lock:
-        ended = tracker.take_ended()
+        arrived, ended = tracker.take_arrived(), tracker.take_ended()
+    for job, place, picture in arrived:
+        job.deliver(place, picture)
     for job, end in ended:
         job.end(end)

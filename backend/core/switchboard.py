@@ -9,7 +9,7 @@ from collections.abc import Callable
 from backend.core.comfyui_messages import Event, FeatureFlags
 from backend.core.hearing import Connection, Hearing
 from backend.core.job_tracker import JobTracker
-from backend.core.settler import tell_ended
+from backend.core.settler import tell_news
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +78,7 @@ class Switchboard:
                 self._changed()
             elif self._tracker.wake_at() <= now:
                 self.lock.notify_all()
-        tell_ended(self._tracker, self.lock)
+        tell_news(self._tracker, self.lock)
 
     def tick(self) -> bool:
         """Whether the listener should connect anew."""
@@ -88,7 +88,7 @@ class Switchboard:
             if self._tracker.listening != self._hearing.listening:
                 self._changed()
             self._tracker.expire(now)
-        tell_ended(self._tracker, self.lock)
+        tell_news(self._tracker, self.lock)
         return anew
 
     def posted(self, messages_before: int) -> None:

@@ -14,6 +14,7 @@ from typing import TypeAlias
 from backend.core.adapters import Adapter, Detail, Shift, Stage, apply_stage
 from backend.core.handles import GraphNodes, Handles, ImageHandle, LatentHandle
 from backend.core.jobs import FileRef, Graph
+from backend.core.latent_nodes import FrameFormat, WalkFrames, load_latent, save_latent, stream_frames
 from backend.core.model_choice import Models
 from backend.core.model_nodes import encode_texts, load_models
 from backend.core.picture_nodes import decode, encode, resize_image, resize_latent, scale_latent, start_latent
@@ -90,7 +91,7 @@ class EncodePicture:
 
 
 Keyframe: TypeAlias = TextToImage | ImageToImage | DreamStep
-Request: TypeAlias = Keyframe | DecodeLatents | EncodePicture
+Request: TypeAlias = Keyframe | DecodeLatents | WalkFrames | EncodePicture
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,7 @@ class WorkflowBuilder:
         sampling: Sampling,
         latent_prefix: Callable[[], str],
         adapters: Sequence[Adapter] = (),
+        stream: FrameFormat | None = None,
     ) -> None:
         """Takes what is the same in all graphs.
 
@@ -119,11 +121,18 @@ class WorkflowBuilder:
             sampling: For every keyframe.
             latent_prefix: Gives the ``filename_prefix`` of the next saved latent, e.g. ``dreamloop/kf``.
             adapters: What the user adds, in the user's order.
+            stream: How our own nodes encode frames; None where the server does not have them.
         """
         self._models = models
         self._sampling = sampling
         self._latent_prefix = latent_prefix
         self._adapters = tuple(adapters)
+        self._stream = stream
+
+    @property
+    def streams_walks(self) -> bool:
+        """Whether it can build the graph of WalkFrames: pictures are not changed after they are decoded."""
+        return self._stream is not None and not any(one.stage is Stage.IMAGE for one in self._adapters)
 
     def build(self, request: Request) -> Workflow:
         """The graph of a request.
@@ -135,6 +144,8 @@ class WorkflowBuilder:
         match request:
             case DecodeLatents():
                 return self._decode(request)
+            case WalkFrames():
+                return self._walk(request)
             case EncodePicture():
                 return self._encode(request)
             case _:
@@ -157,8 +168,15 @@ class WorkflowBuilder:
     def _decode(self, request: DecodeLatents) -> Workflow:
         nodes, handles = self._warm(request)
         handles = self._stage(Stage.LATENT, nodes, handles)
-        latents = LatentHandle(nodes.add("LoadLatent", latent=request.latents.annotated))
+        latents = load_latent(nodes, request.latents, pack=False)
         return Workflow(nodes.nodes, picture_node=self._send(nodes, handles, latents), latent_node=None)
+
+    def _walk(self, request: WalkFrames) -> Workflow:
+        if self._stream is None or not self.streams_walks:
+            raise ValueError("walks are not computed on this server")
+        nodes, handles = self._warm(request)
+        handles = self._stage(Stage.LATENT, nodes, handles)
+        return Workflow(nodes.nodes, stream_frames(nodes, request, handles.vae, self._stream), None)
 
     def _encode(self, request: EncodePicture) -> Workflow:
         nodes, handles = self._warm(request)
@@ -186,7 +204,7 @@ class WorkflowBuilder:
             if request.size is not None:
                 image = resize_image(nodes, image, request.size, crop="center")
             return replace(handles, image=image, draw=draw)
-        latent = LatentHandle(nodes.add("LoadLatent", latent=request.latent.annotated))
+        latent = load_latent(nodes, request.latent, pack=self._stream is not None)
         if request.size is not None:
             latent = resize_latent(nodes, latent, request.size, handles.family.cell_px)
         else:
@@ -214,7 +232,7 @@ class WorkflowBuilder:
         return nodes.add("SaveImageWebsocket", images=self._stage(Stage.IMAGE, nodes, decoded).image)
 
     def _save(self, nodes: GraphNodes, latent: LatentHandle) -> str:
-        return nodes.add("SaveLatent", samples=latent, filename_prefix=self._latent_prefix())
+        return save_latent(nodes, latent, self._latent_prefix(), pack=self._stream is not None)
 
     def _stage(self, stage: Stage, nodes: GraphNodes, handles: Handles) -> Handles:
         return apply_stage(stage, self._adapters, nodes, handles)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from backend.errors import LatentRejected
+from backend.interpolation.walk import Walk
 from backend.utils.prompt_manager import Prompt
 
 if TYPE_CHECKING:
@@ -17,6 +18,17 @@ class PicturesJob(Protocol):
     """Pictures that are being decoded; it ends once, well or not."""
 
     def done(self) -> bool: ...
+
+    def arrived(self) -> tuple[tuple[int, bytes], ...]:
+        """The encoded pictures that have come since the last call, in any order, each with its place.
+
+        A job that fails may have brought some. Whoever does not ask loses nothing: pictures() has them all.
+        """
+        ...
+
+    def add_arrival_callback(self, callback: Callable[[], None]) -> None:
+        """Call back, from any thread, whenever pictures have come before the end."""
+        ...
 
     def pictures(self) -> tuple[bytes, ...]:
         """The encoded pictures in the order of their latents; raises JobFailed."""
@@ -48,9 +60,11 @@ class LatentBatch:
         latents: As ``read_latents()`` gives them: shape ``[N, C, h, w]``, or ``[N, C, 1, h, w]`` of models
             that also make films; what VAEDecode takes, without the scale of the model.
         prompt: Of the keyframe that is walked to; it keeps the server's text cache warm.
-        t: Where on the way from ``start`` to ``end`` each of them lies, 0 to 1; empty without anchors.
+        t: Where on the way from ``start`` to ``end`` each of them lies, 0 to 1; may be empty without anchors.
         start: The keyframe at t = 0; None where nothing has to meet it.
         end: The keyframe at t = 1, in whose size the pictures are shown.
+        walk: On which they lie at ``t``, for an engine that can walk by itself and needs no latents then. None
+            where they lie on none; whoever changes the latents takes it away.
     """
 
     latents: Tensor
@@ -58,9 +72,10 @@ class LatentBatch:
     t: tuple[float, ...] = ()
     start: Anchor | None = None
     end: Anchor | None = None
+    walk: Walk | None = None
 
     def __post_init__(self) -> None:
-        anchored = self.start is not None or self.end is not None
+        anchored = self.start is not None or self.end is not None or self.walk is not None
         if anchored and len(self.t) != len(self.latents):
             raise ValueError(f"{len(self.latents)} latents lie at {len(self.t)} places")
         for anchor in (self.start, self.end):

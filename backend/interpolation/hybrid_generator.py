@@ -85,12 +85,12 @@ class HybridGenerator:
         Raises:
             EngineError: If the engine does not take it.
         """
-        latents = leg.walk.latents(leg.t)
-        if leg.pictures is None:
-            return self._decoder.decode(LatentBatch(latents, leg.prompt))
-        ends = (leg.walk.start.at.latent, leg.walk.end.at.latent)
-        start, end = (Anchor(latent, picture) for latent, picture in zip(ends, leg.pictures, strict=True))
-        return self._decoder.decode(LatentBatch(latents, leg.prompt, tuple(leg.t.tolist()), start, end))
+        batch = LatentBatch(leg.walk.latents(leg.t), leg.prompt, tuple(leg.t.tolist()), walk=leg.walk)
+        if leg.pictures is not None:
+            ends = (leg.walk.start.at.latent, leg.walk.end.at.latent)
+            start, end = (Anchor(latent, picture) for latent, picture in zip(ends, leg.pictures, strict=True))
+            batch = replace(batch, start=start, end=end)
+        return self._decoder.decode(batch)
 
 
 def _pixels(latent: Tensor) -> int:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from backend.errors import LatentRejected
 from backend.interpolation.decoder import LatentBatch, PicturesJob
+from backend.interpolation.walk_course import Course, course_of
 from backend.utils.prompt_manager import Prompt
 
 if TYPE_CHECKING:
@@ -22,6 +23,10 @@ class LatentEngine(Protocol):
         """Queue the decoding of ``count`` latents; ``prompt`` keeps the server's text cache warm."""
         ...
 
+    def submit_walk(self, course: Course, places: tuple[float, ...], prompt: Prompt) -> PicturesJob | None:
+        """Have the server walk and decode by itself at these places (0 to 1); None where it cannot."""
+        ...
+
     def encode_picture(self, picture: bytes, timeout_s: float) -> bytes:
         """Encode a PNG of the dream's size and return the latent file."""
         ...
@@ -35,7 +40,10 @@ class LatentEncoder:
 
     def decode(self, batch: LatentBatch) -> PicturesJob:
         """Queue one job; the pictures come as the engine encodes them."""
-        return self._engine.submit_decode(write_latents(batch.latents), len(batch), batch.prompt)
+        job = None
+        if batch.walk is not None:
+            job = self._engine.submit_walk(course_of(batch.walk), batch.t, batch.prompt)
+        return job or self._engine.submit_decode(write_latents(batch.latents), len(batch), batch.prompt)
 
     def encode(self, picture: bytes, timeout_s: float = 60.0) -> Tensor:
         """Encode a picture file into a latent of shape ``[1, C, h, w]``, or ``[1, C, 1, h, w]``.

@@ -15,7 +15,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
-from backend.interpolation.sphere import Arc, Cubic, Rate, column, flat, mean_growth, mean_turn, rate_toward
+# Relative, since both modules are part of comfyui_nodes/, too, where there is no backend.
+from .sphere import Arc, Cubic, Rate, column, flat, mean_growth, mean_turn, rate_toward
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from backend.core.comfyui_api import ComfyUIClient
-from backend.core.engine import DreamNeeds, Engine, EngineKind, finished, latent_file
+from backend.core.engine import DreamNeeds, Engine, EngineKind
+from backend.core.engine_jobs import finished, latent_file
 from backend.core.engine_plan import FamilyPlanner, SamplingChoice
 from backend.core.housekeeping import Housekeeping
 from backend.core.model_choice import ModelWish

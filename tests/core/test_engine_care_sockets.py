@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from backend.core.comfyui_api import ComfyUIClient, FileRef, Job, Patience, SocketTimes
-from backend.core.engine import DecodeJob, EngineFacts, EngineKind
+from backend.core.engine import EngineFacts, EngineKind
+from backend.core.engine_jobs import DecodeJob
 from backend.core.model_families import EMBEDDED
 from backend.core.sampling import Sampling
 from backend.core.workflow_builder import DecodeLatents, Request, Workflow, WorkflowBuilder

@@ -22,7 +22,17 @@ from backend.core.comfyui_messages import (
 )
 from backend.core.job_actions import Cancel, Fetch, Forget, LookUp, PostAgain
 from backend.core.job_tracker import JobTracker
-from backend.core.jobs import Failed, FailureKind, FileRef, Finished, Interrupted, Job, JobEnd, Picture
+from backend.core.jobs import (
+    Failed,
+    FailureKind,
+    FileRef,
+    Finished,
+    Graph,
+    Interrupted,
+    Job,
+    JobEnd,
+    Picture,
+)
 from tests.core.recorded import recorded
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -36,19 +46,30 @@ GRAPH: dict[str, dict[str, Any]] = {
     "5": {"class_type": "SaveImageWebsocket", "inputs": {"images": ["4", 0]}},
     "6": {"class_type": "CLIPTextEncode", "inputs": {}},
 }
+WALK: dict[str, dict[str, Any]] = {
+    "7": {"class_type": "DreamloopWalk", "inputs": {}},
+    "8": {"class_type": "DreamloopFrames", "inputs": {"walk": ["7", 0], "frames": "", "to": "socket"}},
+}
 
 
 class Play:
     """One tracker with one job, a clock, and a server that says what the test wants."""
 
-    def __init__(self, *, listening: int | None = 1, pictures: int = 1, deadline_s: float = 300.0) -> None:
+    def __init__(
+        self,
+        *,
+        listening: int | None = 1,
+        pictures: int = 1,
+        deadline_s: float = 300.0,
+        graph: Graph = GRAPH,
+    ) -> None:
         ids = (f"id-{number}" for number in itertools.count(1))
         self.now = 100.0
         self.tracker = JobTracker(lambda: next(ids))
         self.tracker.listening = listening
         self.tracker.answer_came()
         self.tracker.reachable = True
-        self.job, self.attempt = self.tracker.add(GRAPH, pictures, self.now + deadline_s, self.now)
+        self.job, self.attempt = self.tracker.add(graph, pictures, self.now + deadline_s, self.now)
         self.tracker.answered(self.attempt, self.now)
         self.ends: list[tuple[Job, JobEnd]] = []
 
@@ -173,13 +194,108 @@ def test_pictures_without_a_name_belong_to_the_job_that_spoke_last() -> None:
 def test_pictures_without_a_name_of_somebody_else_are_not_ours() -> None:
     play = Play()
     play.hear(Executing("id-1", "5"), Progress("foreign", "9", 0, 1), PictureArrived(PNG, "png"), named=False)
-    assert play.attempt.pictures == []
+    assert play.attempt.pictures == {}
 
 
 def test_pictures_without_a_name_are_never_ours_if_the_server_names_ours() -> None:
     play = Play()
     play.hear(Executing("id-1", "5"), PictureArrived(PNG, "png"), named=True)
-    assert play.attempt.pictures == []
+    assert play.attempt.pictures == {}
+
+
+def frame(number: int | None, prompt_id: str = "id-1", node: str = "8") -> PictureArrived:
+    """A frame of our own streaming node; one without a number as servers send it that name no pictures."""
+    if number is None:
+        return PictureArrived(b"\xff\xd8\xff", "jpeg")
+    return PictureArrived(b"\xff\xd8\xff" + bytes([number]), "jpeg", prompt_id, node, number)
+
+
+def streaming(frames: int, *, listening: int | None = 1) -> Play:
+    play = Play(graph=WALK, pictures=frames, listening=listening)
+    play.hear(ExecutionStart("id-1", 0.0), Executing("id-1", "8"))
+    return play
+
+
+def test_frames_are_had_as_they_come_and_end_up_in_their_order() -> None:
+    play = streaming(3)
+    play.hear(frame(2), frame(0))
+    assert [(job is play.job, place) for job, place, _ in play.tracker.take_arrived()] == [
+        (True, 2),
+        (True, 0),
+    ]
+    play.hear(frame(1), ExecutionSuccess("id-1", 100.0), Executing("id-1", None))
+    assert [place for _, place, _ in play.tracker.take_arrived()] == [1]
+    end = play.end()
+    assert isinstance(end, Finished)
+    assert [picture.data[-1] for picture in end.pictures] == [0, 1, 2]
+
+
+def test_frames_that_came_twice_or_have_no_place_are_passed_over() -> None:
+    play = streaming(2)
+    play.hear(frame(1), frame(1), frame(7), PictureArrived(PNG, "png", "id-1", "8", -1))
+    assert [place for _, place, _ in play.tracker.take_arrived()] == [1]
+
+
+def test_frames_without_a_number_come_in_their_order() -> None:
+    play = streaming(2)
+    play.hear(frame(None), frame(None), named=False)
+    assert [place for _, place, _ in play.tracker.take_arrived()] == [0, 1]
+
+
+def test_only_the_frames_that_were_lost_are_asked_for_again() -> None:
+    play = streaming(5)
+    play.hear(frame(0), frame(3))
+    play.tracker.listening = 2  # the socket died, and another one was opened
+    play.answer(success("id-1"))
+    action = play.act()
+    assert isinstance(action, PostAgain)
+    assert action.attempt.posted_graph()["8"]["inputs"] == {
+        "walk": ["7", 0],
+        "frames": "1, 2, 4",
+        "to": "socket",
+    }
+    play.tracker.answered(action.attempt, play.now)
+    play.hear(Executing("id-2", "8"), frame(1, "id-2"), frame(2, "id-2"), frame(4, "id-2"))
+    play.hear(ExecutionSuccess("id-2", None), Executing("id-2", None))
+    end = play.end()
+    assert isinstance(end, Finished)
+    assert [picture.data[-1] for picture in end.pictures] == [0, 1, 2, 3, 4]
+    assert [place for _, place, _ in play.tracker.take_arrived()] == [0, 3, 1, 2, 4]
+
+
+def test_a_walk_is_asked_for_as_often_as_it_goes_on_to_bring_frames() -> None:
+    play = streaming(9)
+    for number in range(7):
+        prompt_id = f"id-{number + 1}"
+        play.hear(Executing(prompt_id, "8"), frame(number, prompt_id))
+        play.tracker.listening = number + 2
+        play.answer(success(prompt_id))
+        action = play.act()
+        assert isinstance(action, PostAgain), number
+        play.tracker.answered(action.attempt, play.now)
+    for number in range(7, 10):  # and no longer, once it brings none
+        play.tracker.listening = number + 2
+        play.answer(success(f"id-{number + 1}"))
+        if isinstance(action := play.act(), PostAgain):
+            play.tracker.answered(action.attempt, play.now)
+    end = play.end()
+    assert isinstance(end, Failed)
+    assert end.kind is FailureKind.NO_PICTURES
+
+
+def test_nobody_listening_makes_frames_wait_on_the_server() -> None:
+    play = Play(graph=WALK, pictures=2, listening=None)
+    assert play.attempt.posted_graph()["8"]["inputs"]["to"] == "temp"
+    files = (FileRef("a.jpg", "", "temp"), FileRef("b.jpg", "", "temp"))
+    play.answer(HistoryEntry("id-1", Outcome.SUCCESS, {"8": files}, (), 0.5, None))
+    action = play.act()
+    assert isinstance(action, Fetch)
+    assert action.files == (("8", files[0]), ("8", files[1]))
+    play.tracker.fetched("id-1", [Picture(bytes([number]), "jpeg", "8") for number in range(2)])
+    assert [place for _, place, _ in play.tracker.take_arrived()] == [0, 1]
+    end = play.end()
+    assert isinstance(end, Finished)
+    assert end.files == {}
 
 
 def test_an_error_ends_it_with_the_node_that_raised_it() -> None:

@@ -4,7 +4,16 @@ import threading
 
 import pytest
 
-from backend.core.jobs import Failed, FailureKind, FileRef, Interrupted, Job, JobEnd
+from backend.core.jobs import (
+    Failed,
+    FailureKind,
+    FileRef,
+    Interrupted,
+    Job,
+    JobEnd,
+    Picture,
+    parse_annotated,
+)
 
 LOST = Failed("id", FailureKind.LOST, "gone")
 
@@ -66,3 +75,29 @@ def test_one_callback_that_fails_does_not_keep_the_others_from_being_called(
 def test_a_file_is_named_as_the_loaders_want_it() -> None:
     assert FileRef("a.latent", "sub", "output").annotated == "sub/a.latent [output]"
     assert FileRef("a.png", "", "temp").annotated == "a.png [temp]"
+
+
+def test_pictures_are_handed_over_once_each_as_they_come() -> None:
+    job, told = Job("id"), []
+    job.add_arrival_callback(told.append)
+    for place in (1, 0, 1):
+        job.deliver(place, Picture(bytes([place]), "png"))
+    assert told == [job, job]
+    assert [place for place, _ in job.arrived()] == [1, 0]
+    assert job.arrived() == []
+    job.deliver(1, Picture(b"again", "png"))
+    assert job.arrived() == []
+
+
+def test_whoever_begins_to_listen_late_is_told_of_what_waits() -> None:
+    job, told = Job("id"), []
+    job.deliver(0, Picture(b"", "png"))
+    job.add_arrival_callback(told.append)
+    assert told == [job]
+
+
+@pytest.mark.parametrize(
+    "file", [FileRef("a b.latent", "dreamloop/x"), FileRef("a [1].latent", "", "temp"), FileRef("a", "b")]
+)
+def test_an_annotated_name_names_its_file(file: FileRef) -> None:
+    assert parse_annotated(file.annotated) == file

@@ -9,12 +9,25 @@ import numpy as np
 import torch
 from PIL import Image
 
-from backend.core.engine import DecodeJob, EngineFacts, EngineKind
-from backend.core.jobs import Failed, FailureKind, FileRef, Finished, Interrupted, Job, JobEnd, Picture
+from backend.core.engine import EngineFacts, EngineKind
+from backend.core.engine_jobs import DecodeJob
+from backend.core.jobs import (
+    Failed,
+    FailureKind,
+    FileRef,
+    Finished,
+    Interrupted,
+    Job,
+    JobEnd,
+    Picture,
+    parse_annotated,
+)
+from backend.core.latent_nodes import WalkFrames
 from backend.core.model_families import EMBEDDED
 from backend.core.workflow_builder import DecodeLatents, Request, TextToImage, Workflow
 from backend.errors import EngineError
 from backend.interpolation.latent_encoder import read_latents, write_latents
+from backend.interpolation.walk_course import Course
 from backend.utils.prompt_manager import Prompt
 
 
@@ -58,6 +71,7 @@ class MemoryEngine:
     pictures: list[bytes] = field(default_factory=list)
     feeds_pictures: bool = False
     ours: bool = False
+    walks: bool = False
     restarts: int = 0
     latent_size: tuple[int, int] = (5, 8)
 
@@ -76,6 +90,13 @@ class MemoryEngine:
     def submit_decode(self, latents: bytes, count: int, prompt: Prompt) -> DecodeJob:
         request = DecodeLatents(FileRef("batch"), prompt.positive, prompt.negative)
         return DecodeJob(self._take(request, count, latents), count)
+
+    def submit_walk(self, course: Course, places: tuple[float, ...], prompt: Prompt) -> DecodeJob | None:
+        if not self.walks:
+            return None
+        files = tuple(parse_annotated(name) for name in course.names)
+        request = WalkFrames(files, course.text, places, prompt.positive, prompt.negative)
+        return DecodeJob(self._take(request, len(places)), len(places))
 
     def encode_picture(self, picture: bytes, timeout_s: float) -> bytes:
         return self._latent(0)
@@ -161,4 +182,4 @@ def is_fresh(sent: SentJob) -> bool:
 
 def is_walk(sent: SentJob) -> bool:
     """Whether a job decodes in-betweens."""
-    return isinstance(sent.request, DecodeLatents)
+    return isinstance(sent.request, DecodeLatents | WalkFrames)

@@ -1,0 +1,1 @@
+../backend/interpolation/sphere.py

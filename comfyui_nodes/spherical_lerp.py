@@ -1,0 +1,1 @@
+../backend/interpolation/spherical_lerp.py
