@@ -63,7 +63,7 @@ class LatentBatch:
         t: Where on the way from ``start`` to ``end`` each of them lies, 0 to 1; may be empty without anchors.
         start: The keyframe at t = 0; None where nothing has to meet it.
         end: The keyframe at t = 1, in whose size the pictures are shown.
-        walk: On which they lie at ``t``, for an engine that can walk by itself and needs no latents then. None
+        walk: On which they lie at ``t``, for an engine that can walk by itself, without the latents. None
             where they lie on none; whoever changes the latents takes it away.
     """
 
