@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from backend.core.aside import Aside
     from backend.core.config_watch import ConfigSource, ConfigWatch
     from backend.core.controller import DreamController, KeyframeListener
-    from backend.core.desk import Handler
+    from backend.core.desk import Desk, Handler
     from backend.core.engine import Engine
     from backend.core.frame_buffer import FrameBuffer
     from backend.core.frame_shelf import FrameShelf, ShownFrame
@@ -167,9 +167,9 @@ def compose(
             lines=lines,
             clock=time.monotonic,
         )
-        if watch is not None:
+        if source is not None and watch is not None:
             watch.on_change = writer.publish
-            desk.also("reload", watch.obey)
+            _take_edits(desk, source, watch)
         control = ControlServer(settings.storage.status / SOCKET_NAME, desk.obey)
         for start, stop in (
             (control.start, control.stop),
@@ -183,6 +183,16 @@ def compose(
         shim = _shim(settings, stack)
         wards += [control.part, *([] if watch is None else [watch.part]), *([] if shim is None else [shim])]
         yield Dreamloop(finished, writer, Supervisor(wards, [playback]), controller, shim, watch)
+
+
+def _take_edits(desk: Desk, source: ConfigSource, watch: ConfigWatch) -> None:
+    """Have settings shown, edited and read again on request."""
+    from backend.assembly import check_dream
+    from backend.core.config_desk import ConfigDesk
+
+    form = ConfigDesk(watch, source.path, source.environ, check_dream)
+    for name, handler in (("reload", watch.obey), ("config", form.show), ("set_config", form.change)):
+        desk.also(name, handler)
 
 
 def _record(settings: Settings, engine: Engine, report: Report, stack: ExitStack) -> Recorder:

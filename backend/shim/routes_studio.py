@@ -47,6 +47,15 @@ class ThemeFile(BaseModel):
     text: str = Field(max_length=262_144, examples=["name: aurora\npositive: [veils of green light]\n"])
 
 
+class Setting(BaseModel):
+    """One key of config.yaml as it is to be."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    key: str = Field(pattern=r"^[a-z]{1,30}\.[a-z_]{1,40}$", examples=["dream.denoise"])
+    value: str = Field(max_length=4000, description="as it stands in the file", examples=["0.35"])
+
+
 def studio_routes(daemon: Daemon) -> APIRouter:
     """Everything that only whoever looks after the dream asks for."""
     router = APIRouter(tags=["studio"])
@@ -72,6 +81,18 @@ def studio_routes(daemon: Daemon) -> APIRouter:
     async def turn_to(asked: Annotated[ThemeName, Body()]) -> Response:
         """Turn to a theme with the next keyframe."""
         return json_answer({"status": "ok", **await daemon.ask("theme", name=asked.name)})
+
+    @router.get("/api/config", responses=_REFUSED)
+    async def config() -> Response:
+        """Every key of config.yaml with what holds now, and what would be right."""
+        return json_answer({"status": "ok", **await daemon.ask("config")})
+
+    @router.put("/api/config", responses=_REFUSED)
+    async def set_config(asked: Annotated[Setting, Body()]) -> Response:
+        """Change one key of config.yaml, keeping its comments; what is wrong with it comes back."""
+        return json_answer(
+            {"status": "ok", **await daemon.ask("set_config", key=asked.key, value=asked.value)}
+        )
 
     @router.get("/api/models", response_model=Models, responses=_REFUSED)
     async def models() -> Response:
