@@ -14,10 +14,13 @@ from backend.cache.vectors import Found, Keys, Vectors, best, checked, joined
 _log = logging.getLogger(__name__)
 
 _STEP_VECTORS = 16
-"""Moved at a time; whoever asks meanwhile waits for them, a few ms."""
+"""Moved at a time; whoever adds meanwhile waits for them, a few ms. Whoever asks does not."""
 
 _BREATH_S = 0.0005
-"""Between two steps, that those who wait for the lock get it."""
+"""Between two steps, that those who wait to add get their turn."""
+
+_PART = 256
+"""Vectors that are taken in at a time; whoever asks meanwhile waits for them, a few ms."""
 
 _AFTER_FAILURE_S = 30.0
 
@@ -40,6 +43,9 @@ class ApproximateIndex:
     from the moment it is added, and no longer once it is removed. Once the limit was passed, the graph stays.
     Similarities of what is in the graph are those of half precision, right to about 1e-4.
 
+    Whoever asks does not wait for those who add, remove or move. That nothing is missed meanwhile is a matter
+    of order: a vector is put where it goes before it is taken from where it was, and that is looked at first.
+
     In the graph a band is no longer answered with the most similar within it, but with some of them: from the
     1,024 nearest, and from a fixed sample of the others, one in 32.
     """
@@ -56,8 +62,8 @@ class ApproximateIndex:
         """Why the graph does not grow; everything is answered all the same, more slowly."""
         self._exact_limit = exact_limit
         self._threaded = threaded
-        self._lock = threading.Lock()
-        self._room = threading.Condition(self._lock)
+        self._changing = threading.Lock()
+        self._room = threading.Condition(self._changing)
         self._work = threading.Event()
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
@@ -66,14 +72,18 @@ class ApproximateIndex:
         self._sample = ExactIndex(dimension)
 
     def __len__(self) -> int:
-        with self._lock:
+        with self._changing:
             return len(self._rest) + (0 if self._graph is None else len(self._graph))
 
     @property
     def waiting(self) -> int:
         """Vectors that will move into the graph."""
-        with self._lock:
-            return 0 if self._graph is None else len(self._rest)
+        return 0 if self._graph is None else len(self._rest)
+
+    @property
+    def graph_bytes(self) -> int:
+        """Memory that the graph takes, vectors included."""
+        return 0 if self._graph is None else self._graph.memory_bytes
 
     def add(self, key: int, vector: Vectors) -> None:
         """See :class:`~backend.cache.vector_index.VectorIndex`."""
@@ -82,53 +92,50 @@ class ApproximateIndex:
     def add_many(self, keys: Keys, vectors: Vectors) -> None:
         """Hold the rows of ``vectors`` under ``keys``; waits while far too many wait for the graph."""
         keys, vectors = checked(self.dimension, keys, vectors)
-        for start in range(0, len(keys), _BAND_LOOK):
-            part = slice(start, start + _BAND_LOOK)
-            with self._lock:
+        for start in range(0, len(keys), _PART):
+            part = slice(start, start + _PART)
+            with self._changing:
                 self._room.wait_for(self._has_room, timeout=_ROOM_WAIT_S)
-                if self._graph is not None:
-                    for key in keys[part].tolist():
-                        self._drop(key)
                 self._rest.add_many(keys[part], vectors[part])
+                for key in keys[part].tolist():
+                    self._drop(key)
                 self._begin_graph()
         self._work.set()
 
     def remove(self, key: int) -> None:
         """See :class:`~backend.cache.vector_index.VectorIndex`."""
-        with self._lock:
+        with self._changing:
             self._rest.remove(key)
             self._drop(key)
 
     def nearest(self, vector: Vectors, k: int) -> Found:
         """See :class:`~backend.cache.vector_index.VectorIndex`."""
-        with self._lock:
-            found = self._rest.nearest(vector, k)
-            if self._graph is None or k < 1:
-                return found
-            return best(joined(found, self._graph.nearest(vector, k)), k)
+        found = self._rest.nearest(vector, k)
+        if self._graph is None or k < 1:
+            return found
+        return best(joined(found, self._graph.nearest(vector, k)), k)
 
     def band(self, vector: Vectors, low: float, high: float, k: int) -> Found:
         """Up to ``k`` with ``low <= similarity <= high``; the most similar of them while all is exact."""
-        with self._lock:
-            found = self._rest.band(vector, low, high, k)
-            if self._graph is None or k < 1:
-                return found
-            far = self._sample.band(vector, low, high, k)
-            keys, near = self._graph.nearest(vector, max(k, _BAND_LOOK))
+        found = self._rest.band(vector, low, high, k)
+        if self._graph is None or k < 1:
+            return found
+        keys, near = self._graph.nearest(vector, max(k, _BAND_LOOK))
+        far = self._sample.band(vector, low, high, k)
         inside = (near >= low) & (near <= high)
         return best(joined(found, (keys[inside], near[inside]), far), k)
 
     def turn(self) -> int:
         """Move a few vectors into the graph; how many were moved."""
-        with self._lock:
+        with self._changing:
             if self._graph is None:
                 return 0
             keys, vectors = self._rest.newest(_STEP_VECTORS)
             self._graph.add(keys, vectors)
-            for key in keys[::-1].tolist():
-                self._rest.remove(key)
             sampled = keys % _SAMPLE_SHARE == 0
             self._sample.add_many(keys[sampled], vectors[sampled])
+            for key in keys[::-1].tolist():
+                self._rest.remove(key)
             self._room.notify_all()
             return len(keys)
 
@@ -136,7 +143,7 @@ class ApproximateIndex:
         """End the thread; a step that has begun is finished."""
         self._closed.set()
         self._work.set()
-        with self._lock:
+        with self._changing:
             self._room.notify_all()
         if self._thread:
             self._thread.join(timeout=_ROOM_WAIT_S)

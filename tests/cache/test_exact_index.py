@@ -101,6 +101,65 @@ def test_dream_like_vectors_are_mostly_not_looked_at() -> None:
     assert sum(looked_at) < 400
 
 
+@pytest.fixture
+def _coarse_forms() -> Iterator[None]:
+    """Four directions for sixteen vectors, which tell little of what fills all sixty-four."""
+    with mock.patch.object(vector_block, "_PLANE_SHARE", 16):
+        yield
+
+
+def _tries(index: ExactIndex, queries: Vectors, **band: float) -> int:
+    """Queries that look at short forms first."""
+    tried, promising = list[object](), ExactIndex._promising
+    with mock.patch.object(
+        ExactIndex,
+        "_promising",
+        lambda self, *asked: tried.append(asked) or promising(self, *asked),
+    ):
+        for query in queries:
+            index.band(query, band.get("low", -np.inf), band.get("high", np.inf), 5)
+    return len(tried)
+
+
+@pytest.mark.usefixtures("_coarse_forms")
+def test_where_nothing_can_be_spared_queries_soon_stop_trying() -> None:
+    rows = unit(np.random.default_rng(5).standard_normal((600, 64)).astype(np.float32))
+    index = ExactIndex(64)
+    index.add_many(np.arange(600), rows)
+    assert _tries(index, rows[:100]) <= 8
+    assert _tries(index, rows[:100], low=-0.1, high=0.1) <= 8
+    held = dict(enumerate(rows))
+    assert same(index.nearest(rows[7], 9), brute_force(held, rows[7], 9))
+    assert same(index.band(rows[7], -0.1, 0.1, 9), brute_force(held, rows[7], 9, -0.1, 0.1))
+
+
+@pytest.mark.usefixtures("_coarse_forms")
+def test_where_much_can_be_spared_again_queries_try_again() -> None:
+    noise = unit(np.random.default_rng(5).standard_normal((600, 64)).astype(np.float32))
+    dream, index = dreams(2000, 64), ExactIndex(64)
+    index.add_many(np.arange(600), noise)
+    assert _tries(index, noise[:100]) <= 8
+    for key in range(600):
+        index.remove(key)
+    index.add_many(np.arange(2000), dream)
+    assert _tries(index, dream[:100]) >= 50
+
+
+def test_a_band_that_holds_much_is_one_look_at_all() -> None:
+    rows = dreams(2000, 64)
+    index, looks = ExactIndex(64), list[object]()
+    index.add_many(np.arange(2000), rows)
+    whole = ExactIndex._similarities
+    with mock.patch.object(
+        ExactIndex,
+        "_similarities",
+        lambda self, query, picked: looks.append(picked) or whole(self, query, picked),
+    ):
+        for query in rows[:20]:
+            index.band(query, 0.2, 0.5, 16)
+    assert len(looks) == 20
+
+
 def test_a_band_holds_both_its_ends() -> None:
     index = ExactIndex(4)
     index.add_many(np.arange(3), np.eye(4, dtype=np.float32)[:3])
