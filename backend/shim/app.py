@@ -19,10 +19,12 @@ from backend.shim.pages import page_routes
 from backend.shim.routes_control import control_routes
 from backend.shim.routes_frames import frame_routes
 from backend.shim.routes_memory import memory_routes
+from backend.shim.routes_seeds import seed_routes
 from backend.shim.routes_status import status_routes
 from backend.shim.routes_studio import studio_routes
 from backend.shim.spec import ShimSpec, token_of
 from backend.shim.status_feed import StatusFeed
+from backend.shim.upstream import upstream_routes
 from backend.shim.viewers import Viewers
 
 MOST = {"event streams": 256, "MJPEG viewers": 64, "long polls": 512}
@@ -67,8 +69,12 @@ def create_app(spec: ShimSpec) -> FastAPI:
     install_errors(app)
     app.include_router(status_routes(feed, viewers))
     app.include_router(frame_routes(feed, frames, viewers))
-    app.include_router(memory_routes(daemon, MemoryFiles(spec.memory)))
-    app.include_router(control_routes(daemon))
-    app.include_router(studio_routes(daemon))
+    if spec.upstream is None:
+        app.include_router(memory_routes(daemon, MemoryFiles(spec.memory)))
+        app.include_router(seed_routes(daemon, spec.status))
+        app.include_router(control_routes(daemon))
+        app.include_router(studio_routes(daemon))
+    else:
+        app.include_router(upstream_routes(spec.upstream))
     app.include_router(page_routes())
     return app

@@ -12,9 +12,12 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from backend.shim.answers import Code, error_answer
+from backend.shim.answers import Code, RefusedError, error_answer
+from backend.shim.patience import PICTURE_BODY, SMALL_BODY, bounded
 
 _SAFE = {"GET", "HEAD", "OPTIONS"}
+_PRIVATE = ("/api/config", "/api/log", "/api/themes/text")
+SEEDS_PATH = "/api/memory/seeds"
 _TOKEN_NAMES = {"token", "access_token", "api_key", "key", "auth"}
 _PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
@@ -73,6 +76,12 @@ class Guard:
         answer: Send = send_guarded
         if scope["method"] == "HEAD":
             scope, answer = {**scope, "method": "GET"}, _bodiless(send_guarded)
+        if refusal is None and scope["method"] not in _SAFE:
+            most = PICTURE_BODY if scope["path"] == SEEDS_PATH else SMALL_BODY
+            try:
+                receive = bounded(scope, receive, most)
+            except RefusedError as error:
+                refusal = error.http_status, error.code, str(error)
         if refusal is not None:
             status, code, sentence = refusal
             await error_answer(status, code, sentence)(scope, receive, answer)
@@ -84,7 +93,7 @@ class Guard:
             return 403, Code.FORBIDDEN, "this address answers to names of this machine only"
         if _names(scope["query_string"]) & _TOKEN_NAMES:
             return 400, Code.BAD_REQUEST, "a token goes into the Authorization header, never into an address"
-        if scope["method"] in _SAFE:
+        if scope["method"] in _SAFE and not self._is_private(scope["path"]):
             return None
         if origin and not self._is_known(origin, headers.get("host", "")):
             return 403, Code.FORBIDDEN, "pages from elsewhere may not change anything (shim.cors_origins)"
@@ -92,9 +101,13 @@ class Guard:
             return (
                 401,
                 Code.UNAUTHORIZED,
-                "whoever changes something sends the token: Authorization: Bearer ...",
+                "whoever changes or looks after something sends the token: Authorization: Bearer ...",
             )
         return None
+
+    def _is_private(self, path: str) -> bool:
+        """Whether reading it is for those with the token, too, where others can reach it."""
+        return self._access.token is not None and path.startswith(_PRIVATE)
 
     def _is_known(self, origin: str, host: str) -> bool:
         return origin in self._access.origins or (urlsplit(origin).netloc == host and origin != "null")

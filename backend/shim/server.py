@@ -8,6 +8,8 @@ import socket
 import uvicorn
 from fastapi import FastAPI
 
+from backend.shim.patience import PatientProtocol
+
 log = logging.getLogger(__name__)
 
 _BACKLOG = 512
@@ -45,6 +47,7 @@ def serve(app: FastAPI, listener: socket.socket) -> None:
     """Serve until SIGTERM or SIGINT; open streams are cut after a moment."""
     config = uvicorn.Config(
         app,
+        http=PatientProtocol,
         log_config=None,
         access_log=False,
         server_header=False,

@@ -20,11 +20,12 @@ export class Refused extends Error {
 
 export async function call(method, path, body) {
   const headers = {};
+  if (body instanceof Blob) headers["Content-Type"] = body.type;
   if (token()) headers.Authorization = `Bearer ${token()}`;
-  if (body !== undefined) headers["Content-Type"] = "application/json";
+  if (body !== undefined && !(body instanceof Blob)) headers["Content-Type"] = "application/json";
   let answer;
   try {
-    answer = await fetch(path, { method, headers, body: body === undefined ? undefined : JSON.stringify(body) });
+    answer = await fetch(path, { method, headers, body: body === undefined || body instanceof Blob ? body : JSON.stringify(body) });
   } catch {
     throw new Refused("Dreamloop cannot be reached", "offline", 0);
   }
@@ -34,4 +35,5 @@ export async function call(method, path, body) {
 }
 
 export const get = (path) => call("GET", path);
+export const send = (path, file) => call("POST", path, file);
 export const post = (path, body = {}) => call("POST", path, body);

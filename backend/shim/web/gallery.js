@@ -1,6 +1,6 @@
 // What is remembered, as a gallery: look closer, keep, forget, fold in, take away.
 
-import { get, post } from "/web/api.js";
+import { get, post, send } from "/web/api.js";
 import { ago, ask, attempt, by, bytes, closeDialog, h, openDialog } from "/web/parts.js";
 
 const PAGE = 48;
@@ -12,6 +12,11 @@ export class Gallery {
     by("memory-tools").addEventListener("submit", (event) => { event.preventDefault(); this.begin(); });
     for (const id of ["memory-order", "memory-theme"]) by(id).addEventListener("change", () => this.begin());
     by("memory-more").addEventListener("click", () => this.more());
+    by("memory-yours").addEventListener("change", async (event) => { await this.add(event.target.files); event.target.value = ""; });
+    const view = by("view-memory");
+    view.addEventListener("dragover", (event) => { event.preventDefault(); by("gallery").classList.add("over"); });
+    view.addEventListener("dragleave", () => by("gallery").classList.remove("over"));
+    view.addEventListener("drop", (event) => { event.preventDefault(); by("gallery").classList.remove("over"); this.add(event.dataTransfer.files); });
   }
 
   async open() {
@@ -40,6 +45,12 @@ export class Gallery {
     by("gallery").append(...page.memories.map((memory) => this.tile(memory)));
     by("memory-more").hidden = page.memories.length < PAGE;
     if (this.offset === 0) by("gallery").append(h("li", { class: "empty" }, "Nothing yet. What is beautiful and unlike the rest will come to be remembered."));
+  }
+
+  // Pictures of somebody's own, one after the other.
+  async add(files) {
+    for (const file of files) await attempt(() => send("/api/memory/seeds", file), `${file.name} is remembered, to be dreamt toward`);
+    await this.begin();
   }
 
   tile(memory) {

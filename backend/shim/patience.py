@@ -1,0 +1,85 @@
+"""How long a client may take to say what it wants, and how much it may say."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from starlette.types import Message, Receive, Scope
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from backend.shim.answers import Code, RefusedError
+
+REQUEST_S = 10.0
+"""From the first byte of a request, or from connecting, to its last."""
+SMALL_BODY = 300_000
+PICTURE_BODY = 20_000_000
+
+
+class PatientProtocol(H11Protocol):
+    """uvicorn's, with an end to requests that trickle in (slowloris) and to connections that say nothing."""
+
+    _due: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A client is there: it has so long to ask for something."""
+        super().connection_made(transport)
+        self._expect()
+
+    def data_received(self, data: bytes) -> None:
+        """More of a request."""
+        super().data_received(data)
+        if self._is_whole():
+            self._forget()
+        else:
+            self._expect()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It has gone."""
+        self._forget()
+        super().connection_lost(exc)
+
+    def _is_whole(self) -> bool:
+        """Whether a whole request has arrived, which is being answered."""
+        cycle = self.cycle
+        return cycle is not None and not cycle.response_complete and not cycle.more_body
+
+    def _expect(self) -> None:
+        if self._due is None:  # more bytes do not buy more time
+            self._due = self.loop.call_later(REQUEST_S, self._give_up)
+
+    def _forget(self) -> None:
+        if self._due is not None:
+            self._due.cancel()
+            self._due = None
+
+    def _give_up(self) -> None:
+        self._due = None
+        if not self.transport.is_closing():
+            self.transport.abort()
+
+
+def bounded(scope: Scope, receive: Receive, most: int) -> Receive:
+    """The body of a request, of which no more than ``most`` bytes are ever read.
+
+    Raises:
+        RefusedError: 413, at once where the request says how long it is.
+    """
+    said = dict(scope["headers"]).get(b"content-length", b"0")
+    if not said.isdigit() or int(said) > most:
+        raise _too_large(most)
+    read = 0
+
+    async def receive_bounded() -> Message:
+        nonlocal read
+        message: Any = await receive()
+        read += len(message.get("body", b""))
+        if read > most:
+            raise _too_large(most)
+        return message  # type: ignore[no-any-return]
+
+    return receive_bounded
+
+
+def _too_large(most: int) -> RefusedError:
+    return RefusedError(413, Code.TOO_LARGE, f"at most {most:,} bytes", {"Connection": "close"})
