@@ -14,7 +14,7 @@ import random
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -95,10 +95,12 @@ class Dreamloop:
         if self.shim is not None:
             self.shim.tick()
 
-    def reload(self) -> None:
-        """Have settings and themes read again; does not wait for it."""
-        if self.watch is not None:
-            self.watch.ask()
+    def reload(self) -> Callable[[], bool]:
+        """Have settings and themes read again; does not wait, but gives who says whether that is done."""
+        if self.watch is None:
+            self.controller.look_at_prompts()
+            return lambda: True
+        return partial(self.watch.answered, self.watch.ask())
 
 
 @contextmanager
@@ -483,15 +485,28 @@ def _settings(args: argparse.Namespace) -> Settings:
 def _source(args: argparse.Namespace) -> ConfigSource:
     from backend.config import DEFAULT_PATH, load_settings
     from backend.core.config_watch import ConfigSource
-    from backend.utils.logs import set_up_logging
+    from backend.utils.logs import FileStream, set_up_logging
 
     loaded = load_settings(args.config, os.environ)
-    set_up_logging(loaded.settings.log.level)
+    log_file = getattr(args, "log_file", None)
+    set_up_logging(loaded.settings.log.level, FileStream(log_file) if log_file else None)
     return ConfigSource(args.config or DEFAULT_PATH, loaded, os.environ)
 
 
 def _parser() -> argparse.ArgumentParser:
-    from backend.cli import config, control, doctor, engine, export, memory, run, setting, shim, status
+    from backend.cli import (
+        config,
+        control,
+        doctor,
+        engine,
+        export,
+        memory,
+        run,
+        service,
+        setting,
+        shim,
+        status,
+    )
 
     parser = argparse.ArgumentParser(
         prog="main.py", description="Dreamloop: a machine that dreams, day and night."
@@ -502,7 +517,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     run.add_parser(commands).set_defaults(handler=_run)
     doctor.add_parser(commands).set_defaults(handler=_doctor)
-    for module in (status, control, setting, memory, shim, config, engine, export):
+    for module in (status, control, setting, service, memory, shim, config, engine, export):
         module.add_parser(commands)
     return parser
 

@@ -189,6 +189,11 @@ def is_list(field: FieldInfo) -> bool:
     return _kind_of(field)[0] in LISTS
 
 
+def is_path(field: FieldInfo) -> bool:
+    """Whether the value is a place where something is, or will be, written."""
+    return bool(_kind_of(field)[0] == Folder)
+
+
 def is_secret(field: FieldInfo) -> bool:
     """Whether the value must not be repeated to anybody."""
     return bool(_kind_of(field)[0] == Headers)

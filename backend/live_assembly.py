@@ -20,7 +20,7 @@ from backend.core.scorer import Scorer
 from backend.errors import EngineError, EngineUnreachable
 from backend.film.recorder import Recorder
 from backend.memory_assembly import DreamMemory, injection_of
-from backend.utils.logs import set_up_logging
+from backend.utils.logs import set_level
 
 Refuse = Callable[[Sequence[str], Settings, Settings, EngineError], None]
 """Told of keys for which the engine cannot go by the first settings: it still goes by the second."""
@@ -97,7 +97,7 @@ def register_parts(live: LiveSettings, settings: Settings, parts: LiveParts, ref
     live.register(
         ("storage.keyframe_hours", "storage.keyframe_budget"), partial(_take_recorder, parts.recorder)
     )
-    live.register(("log.level",), lambda new: set_up_logging(new.log.level))
+    live.register(("log.level",), lambda new: set_level(new.log.level))
 
 
 def _take_prompts(report: Report, new: Settings) -> None:

@@ -8,14 +8,18 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Protocol
 
 from backend.cli import exit_codes
-from backend.cli.live_line import LiveLine
+from backend.cli.herald import Herald
+from backend.cli.live_line import LiveLine, describe
 from backend.errors import AlreadyRunning, PromptsError, StorageError
+from backend.service.notify import ServiceManager
 from backend.utils.logs import EVENT
 
 if TYPE_CHECKING:  # `main.py --help` must not wait for pydantic
@@ -39,14 +43,19 @@ class RunningDream(Protocol):
     def status(self) -> Status: ...
 
     @property
+    def stalled(self) -> str | None:
+        """Who hangs; None while it lives."""
+        ...
+
+    @property
     def given_up(self) -> str | None:
         """Why it must end and be started anew, None while it need not."""
         ...
 
     def tick(self) -> None: ...
 
-    def reload(self) -> None:
-        """Have settings and themes read again; does not wait for it."""
+    def reload(self) -> Callable[[], bool]:
+        """Have settings and themes read again; does not wait, but gives who says whether that is done."""
         ...
 
 
@@ -57,15 +66,21 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Declare the command."""
     parser = subparsers.add_parser("run", help="dream until told to stop (the default)")
     parser.add_argument("--frames", type=_positive, metavar="N", help="stop after N shown frames")
+    parser.add_argument(
+        "--log-file", type=Path, metavar="PATH", help="log there, in two files of 5 MB at the most"
+    )
     return parser
 
 
 def run(args: argparse.Namespace, settings: Settings, compose: Compose, signals: Signals) -> int:
     """Dream; returns the exit status."""
+    herald = Herald(ServiceManager.taken_from(os.environ, os.getpid()), time.monotonic)
     try:
         with ExitStack() as stack, compose(settings, args.frames) as dream:
-            _watch(dream, signals)
+            herald.ready()
+            _watch(dream, signals, herald)
             shown, given_up = dream.status, dream.given_up
+            herald.stopping()
             stack.enter_context(_ends_in_time(exit_codes.OK if given_up is None else exit_codes.FAULT))
     except AlreadyRunning as error:
         print(f"dreamloop: {error}", file=sys.stderr)
@@ -131,30 +146,31 @@ class Signals:
             self.stop = True
 
 
-def _watch(dream: RunningDream, signals: Signals) -> None:
-    """Keep the status fresh and the terminal's line calm until it is time to stop."""
+def _watch(dream: RunningDream, signals: Signals, herald: Herald) -> None:
+    """Keep the status fresh, the terminal's line calm and the watchdog quiet until it is time to stop."""
     line = LiveLine(sys.stderr)
     try:
         while not (signals.stop or dream.given_up or dream.finished.wait(_TICK_S)):
             try:
                 if signals.hangup:
                     signals.hangup = False
-                    _hung_up(dream, signals, line.on_terminal)
+                    _hung_up(dream, signals, herald, line.on_terminal)
                 dream.tick()
                 line.show(dream.status)
+                herald.turn(dream.stalled, lambda: describe(dream.status))
             except Exception:
                 log.exception("the status stumbled; the dream goes on")
     finally:
         line.close()
 
 
-def _hung_up(dream: RunningDream, signals: Signals, on_terminal: bool) -> None:
+def _hung_up(dream: RunningDream, signals: Signals, herald: Herald, on_terminal: bool) -> None:
     """A reload; but who began on a terminal that is gone now could never be stopped by Ctrl-C."""
     if on_terminal and not sys.stderr.isatty():
         signals.stop = True
         return
     log.info("told to read settings and themes again (SIGHUP)", extra=EVENT)
-    dream.reload()
+    herald.reloading(dream.reload())
 
 
 def _positive(text: str) -> int:

@@ -10,7 +10,10 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TextIO
+from pathlib import Path
+from typing import Protocol
+
+from backend.utils.rotating_log import RotatingLog
 
 REPEAT_S = 60.0
 """Lines that say the same, apart from numbers and ids, come at most this often."""
@@ -23,7 +26,17 @@ _VARIABLE = re.compile(r"[0-9a-f]{8}(?:-?[0-9a-f]{4})*|\d+(?:\.\d+)?", re.IGNORE
 _CLEAR_LINE = "\r\x1b[K"
 
 
-def set_up_logging(level: str, stream: TextIO | None = None) -> None:
+class Stream(Protocol):
+    """What lines are written to: standard error, or a file."""
+
+    def write(self, text: str, /) -> object: ...
+
+    def flush(self) -> object: ...
+
+    def isatty(self) -> bool: ...
+
+
+def set_up_logging(level: str, stream: Stream | None = None) -> None:
     """Sends every log line from a level up to a stream (standard error); may be called again.
 
     Args:
@@ -37,10 +50,33 @@ def set_up_logging(level: str, stream: TextIO | None = None) -> None:
     for old in [old for old in root.handlers if isinstance(old, _Handler)]:
         root.removeHandler(old)
     root.addHandler(handler)
-    root.setLevel(level.upper())
-    if level != "debug":  # libraries tell too much for a log that is kept for years
-        for library in ("aiohttp", "urllib3", "websocket", "PIL", "asyncio"):
-            logging.getLogger(library).setLevel(logging.WARNING)
+    set_level(level)
+
+
+def set_level(level: str) -> None:
+    """Logs every line from this level up, from now on; where to stays as it is."""
+    logging.getLogger().setLevel(level.upper())
+    # Libraries tell too much for a log that is kept for years.
+    for library in ("aiohttp", "urllib3", "websocket", "PIL", "asyncio"):
+        logging.getLogger(library).setLevel(logging.NOTSET if level == "debug" else logging.WARNING)
+
+
+class FileStream:
+    """A file that cannot grow, as a stream for the log; a full disk costs lines and nothing else."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = RotatingLog(path, complains=False)
+
+    def write(self, text: str) -> None:
+        """Append lines."""
+        self._file.write(text.rstrip("\n"))
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+    def isatty(self) -> bool:
+        """It is no terminal."""
+        return False
 
 
 @dataclass(frozen=True)
@@ -142,7 +178,7 @@ class _OneLine(logging.Formatter):
         return super().formatMessage(record)
 
 
-class _Handler(logging.StreamHandler[TextIO]):
+class _Handler(logging.StreamHandler[Stream]):
     """On a terminal a log line first wipes the live line that may stand there."""
 
     def format(self, record: logging.LogRecord) -> str:

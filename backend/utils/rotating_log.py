@@ -20,15 +20,17 @@ class RotatingLog:
     Args:
         path: The file; its folder is made.
         max_bytes: Of each of the two files.
+        complains: Whether what cannot be written is told in our own log; it may be this one.
     """
 
-    def __init__(self, path: Path, max_bytes: int = MAX_BYTES) -> None:
+    def __init__(self, path: Path, max_bytes: int = MAX_BYTES, *, complains: bool = True) -> None:
         self.path = path
         self._max_bytes = max_bytes
         self._lock = threading.Lock()
         self._size: int | None = None
         self._last: deque[str] = deque(maxlen=_LAST_LINES)
-        self._lost = False
+        self._complains = complains
+        self._lost = not complains
 
     def write(self, line: str) -> None:
         """Appends a line."""
@@ -38,7 +40,7 @@ class RotatingLog:
             self._last.append(line.rstrip("\r").rpartition("\r")[2][:_LINE_CHARS])
             try:
                 self._append(data)
-                self._lost = False
+                self._lost = not self._complains
             except OSError as error:
                 if not self._lost:
                     _log.warning("%s cannot be written: %s", self.path, error)
