@@ -144,7 +144,7 @@ def compose(
         writer.publish()
         engine, note = open_engine(settings, stack)
         controller, report, aside = _loop(settings, engine, prompts, display, rng, note, past)
-        report.memory = MemoryReport(memory, problem)
+        report.memory = MemoryReport(memory, problem, enabled=settings.memory.enabled)
         recorder = _record(settings, engine, report, stack)
         told_of_keyframes: list[KeyframeListener] = [recorder.offer]
         ask_memory: Handler = partial(_no_memory, problem)
@@ -460,7 +460,9 @@ def _show_something(playback: Playback, left_over: ShownFrame | None, size: tupl
 
 
 def _no_memory(problem: str | None, _request: Mapping[str, Any]) -> dict[str, Any]:
-    return {"ok": False, "error": f"this dream has no memory: {problem}"}
+    from backend.errors import MemoryOff
+
+    return {"ok": False, "error": f"this dream has no memory: {problem or MemoryOff()}"}
 
 
 def _run(args: argparse.Namespace) -> int:

@@ -24,6 +24,7 @@ from backend.config_values import (
     ModelName,
     Name,
     PictureSize,
+    Switch,
     Url,
     may_be_auto,
 )
@@ -134,6 +135,7 @@ class InterpolationSettings(Section):
 class MemorySettings(Section):
     """What is remembered, and how it comes back into the dream."""
 
+    enabled: Switch = _key("true", "Whether there is a memory")
     folder: Folder | None = _key(AUTO, "Folder of the memory; auto: memory in storage.output")
     max_entries: int = _live("20000", "The most pictures that are remembered", ge=10, le=10_000_000)
     max_size: Bytes = _live("4 GB", "The most that the memory may take on disk")

@@ -135,7 +135,16 @@ def _read_format(value: str) -> str:
     return value
 
 
+def _read_switch(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    if value.lower() not in ("true", "false"):
+        raise ValueError("neither true nor false")
+    return value.lower() == "true"
+
+
 Url = Annotated[str, AfterValidator(_read_url)]
+Switch = Annotated[bool, BeforeValidator(_read_switch)]
 Name = Annotated[str, AfterValidator(_read_name)]
 File = Annotated[Path, BeforeValidator(_as_path), AfterValidator(_read_file)]
 Folder = Annotated[Path, AfterValidator(_read_folder)]
@@ -158,6 +167,7 @@ _SPECIAL: dict[object, tuple[str, dict[str, Any]]] = {
     ),
     Cap: ('a size from 1 MB to 4 GB, like "8 MB"', {"pattern": f"^{_BYTES.pattern}$"}),
     Name: ("a name", {"minLength": 1, "maxLength": 255}),
+    Switch: ("true or false", {"type": "boolean"}),
     Format: ("one of " + ", ".join(FORMATS), {"enum": list(FORMATS)}),
     Folder: ("a folder", {"minLength": 1}),
     File: ("a file that is there", {"minLength": 1}),
@@ -182,6 +192,14 @@ def wish_of(field: FieldInfo) -> str:
     kind, auto = _kind_of(field)
     wish = _plain_wish(kind, field)
     return f"{AUTO}, or {wish}" if auto else wish
+
+
+def choices_of(field: FieldInfo) -> tuple[str, ...]:
+    """All the words that may stand there; empty where they are not to be counted."""
+    kind, auto = _kind_of(field)
+    if kind == Switch:
+        return ("true", "false")
+    return typing.get_args(kind) if typing.get_origin(kind) is Literal and not auto else ()
 
 
 def is_list(field: FieldInfo) -> bool:
@@ -221,6 +239,8 @@ def write_value(field: FieldInfo, value: object) -> str:
         return write_list(value)
     if isinstance(value, int) and kind in (Bytes, Cap):
         return write_bytes(value)
+    if isinstance(value, bool):
+        return str(value).lower()
     return f"{value:.15g}" if isinstance(value, float) else str(value)
 
 
@@ -263,6 +283,8 @@ def _plain_schema(kind: Any, field: FieldInfo) -> dict[str, Any]:
 def _as_number(written: str) -> object:
     if written in ("[]", "{}"):
         return [] if written == "[]" else {}
+    if written in ("true", "false"):
+        return written == "true"
     try:
         return float(written) if "." in written else int(written)
     except ValueError:

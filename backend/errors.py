@@ -7,6 +7,7 @@
     ├── PromptsError            themes that cannot be used
     ├── AlreadyRunning          another Dreamloop owns the output or status folder (exit 75)
     │   └── MemoryInUse         another process owns the memory (exit 75)
+    ├── MemoryOff               the settings ask for a dream without a memory
     ├── NoDaemon                nobody answers at the control socket (exit 69)
     ├── StorageError            a file could not be written or read
     ├── PictureRejected         bytes that are not a picture fit to be shown
@@ -90,6 +91,13 @@ class AlreadyRunning(DreamloopError):  # noqa: N818 - a state of the world, not 
             f"{owner} is already dreaming into {folder}; stop it, or choose another folder for "
             "storage.output and storage.status"
         )
+
+
+class MemoryOff(DreamloopError):  # noqa: N818
+    """The settings ask for a dream without a memory."""
+
+    def __init__(self) -> None:
+        super().__init__("the memory is switched off (memory.enabled: false)")
 
 
 class MemoryInUse(AlreadyRunning):

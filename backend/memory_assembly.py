@@ -26,7 +26,7 @@ from backend.core.memory_chores import Chores
 from backend.core.memory_commands import MemoryCommands
 from backend.core.remembering import MemoryAlbum, Remembering
 from backend.core.scorer import Scorer
-from backend.errors import AlreadyRunning, MatcherUnfit, StorageError
+from backend.errors import AlreadyRunning, MatcherUnfit, MemoryOff, StorageError
 from backend.utils.file_ops import read_at_most, write_json_atomic
 from backend.utils.picture_formats import Encoding
 
@@ -90,10 +90,13 @@ class DreamMemory:
 def open_memory(settings: Settings, stack: ExitStack) -> tuple[DreamMemory | None, str | None]:
     """Open the memory; nothing is waited for.
 
-    A memory that cannot be opened is no reason not to dream: then there is a sentence instead.
+    A memory that cannot be opened is no reason not to dream: then there is a sentence instead. There is
+    neither where none is asked for.
     """
     try:
         return _opened(settings, stack), None
+    except MemoryOff:
+        return None, None
     except (StorageError, AlreadyRunning) as error:
         log.warning("dreaming without a memory: %s", error)
         return None, str(error)
@@ -101,6 +104,8 @@ def open_memory(settings: Settings, stack: ExitStack) -> tuple[DreamMemory | Non
 
 def _opened(settings: Settings, stack: ExitStack) -> DreamMemory:
     wishes = settings.memory
+    if not wishes.enabled:
+        raise MemoryOff
     folder = wishes.folder or settings.storage.output / "memory"
     matcher = AestheticMatcher(matcher_of(_matcher_settings(wishes)))
     now = matcher.current
@@ -232,6 +237,7 @@ def commands_for(
     """The same where no daemon runs: the memory is opened and loaded for it.
 
     Raises:
+        MemoryOff: There is none, by the settings.
         StorageError: It cannot be opened.
         AlreadyRunning: Another process has it open.
     """

@@ -48,7 +48,9 @@ def only_problem(tmp_path: Path, text: str, **environ: str) -> Problem:
 def test_config_yaml_holds_every_key_with_its_default() -> None:
     file = yaml.safe_load(DEFAULT_PATH.read_text("utf-8"))
     in_file = {
-        f"{section}.{key}": str(value) for section, entries in file.items() for key, value in entries.items()
+        f"{section}.{key}": str(value).lower() if isinstance(value, bool) else str(value)
+        for section, entries in file.items()
+        for key, value in entries.items()
     }
     assert in_file == {dotted: field.default for dotted, field in keys().items()}
 
@@ -104,6 +106,20 @@ def test_values_become_typed(tmp_path: Path) -> None:
     assert (settings.comfyui.url, settings.comfyui.checkpoint) == ("http://10.0.0.5:8188", "123")
     assert settings.storage.budget == 3 * 2**29
     assert settings.log.level == "debug"
+
+
+@pytest.mark.parametrize(
+    ("word", "means"), [("true", True), ("false", False), ("False", False), ('"TRUE"', True)]
+)
+def test_a_switch_is_true_or_false(tmp_path: Path, word: str, means: bool) -> None:
+    settings = load_text(tmp_path, f"memory: {{enabled: {word}}}\n").settings
+    assert settings.memory.enabled is means
+    assert written(settings)["memory.enabled"] == str(means).lower()
+
+
+def test_what_is_neither_is_refused_with_both_words(tmp_path: Path) -> None:
+    for word in ("yes", "1", "''", "auto"):
+        assert "true or false" in only_problem(tmp_path, f"memory: {{enabled: {word}}}\n").wish
 
 
 def test_origins_say_where_each_value_came_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -282,6 +298,7 @@ def test_the_schema_accepts_the_file_and_refuses_what_is_refused_here() -> None:
         {"dream": {"denoise": 2}},
         {"dream": {"siez": "1x1"}},
         {"dream": {"steps": 1.5}},
+        {"memory": {"enabled": "sometimes"}},
         {"colour": {}},
     ):
         assert not validator.is_valid(bad), bad

@@ -59,7 +59,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(args: argparse.Namespace) -> int:
     """Do what was asked; returns the exit status."""
     from backend.config import load_settings
-    from backend.errors import AlreadyRunning, ConfigError, StorageError
+    from backend.errors import AlreadyRunning, ConfigError, MemoryOff, StorageError
 
     asked = {
         name: str(value.absolute()) if isinstance(value, Path) else value
@@ -73,6 +73,9 @@ def run(args: argparse.Namespace) -> int:
     except ConfigError as error:
         print(error, file=sys.stderr)
         return exit_codes.CONFIG
+    except MemoryOff as error:
+        print(f"{error}; with DREAMLOOP_MEMORY__ENABLED=true it is looked into", file=sys.stderr)
+        return exit_codes.REFUSED
     except AlreadyRunning as error:
         print(error, file=sys.stderr)
         return exit_codes.ALREADY_RUNNING

@@ -9,13 +9,14 @@ _UNITS = (("GB", 10**9), ("MB", 10**6), ("kB", 10**3))
 
 
 def lines_of(status: Status) -> list[str]:
-    """The whole status in about ten lines."""
+    """The whole status in about a dozen lines."""
     told = {
         "reason": status.reason.sentence,
         "picture": _picture(status),
         "dream": _dream(status),
         "display": _display(status),
         "engine": _engine(status),
+        "memory": _memory(status),
         "storage": _storage(status),
         "so far": _so_far(status),
         "themes": ", ".join(status.prompts.themes) or "none",
@@ -61,6 +62,23 @@ def _engine(status: Status) -> str:
     answers = "answers" if engine.reachable else "does not answer"
     who = " ".join(part for part in (engine.kind, engine.version, engine.url) if part)
     parts = [f"{who} {answers}", f"socket {engine.socket}", engine.checkpoint, engine.last_error or ""]
+    return ", ".join(part for part in parts if part)
+
+
+def _memory(status: Status) -> str:
+    memory = status.memory
+    if not memory.enabled:
+        return "switched off (memory.enabled: false)"
+    if not memory.matcher:
+        return f"none: {memory.problem}" if memory.problem else ""
+    collapse = memory.collapse
+    parts = [
+        f"{memory.entries} pictures, {_bytes(memory.bytes)}{'' if memory.ready else ', still loading'}",
+        f"judged by {memory.matcher}",
+        f"in circles ({collapse.kind}, {collapse.level:.2f})" if collapse.collapsed else "",
+        f"{memory.injections} folded in" if memory.injections else "",
+        memory.problem or "",
+    ]
     return ", ".join(part for part in parts if part)
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import typing
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from backend.config import Settings, is_live, keys, written
 from backend.config_given import variable
-from backend.config_values import is_list, is_private, is_secret, wish_of
+from backend.config_values import choices_of, is_list, is_private, is_secret, wish_of
 from backend.core.config_edit import plan_edit
 from backend.core.config_watch import ConfigWatch
 from backend.errors import ConfigError, PromptsError
@@ -73,15 +72,13 @@ class ConfigDesk:
 
     def _told(self, key: str, value: str) -> Answer:
         field = keys()[key]
-        kinds = (
-            typing.get_args(field.annotation) if typing.get_origin(field.annotation) is typing.Literal else ()
-        )
+        choices = choices_of(field)
         return {
             "key": key,
             "value": "***" if is_private(field) else value,
             "description": field.description,
-            "wish": "" if kinds else wish_of(field),
-            "choices": list(kinds) or None,
+            "wish": "" if choices else wish_of(field),
+            "choices": list(choices) or None,
             "live": is_live(field),
             "fixed": "config.yaml" if is_list(field) or is_private(field) else self._fixed(key),
         }

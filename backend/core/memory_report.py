@@ -54,20 +54,22 @@ class MemoryReport:
     """The memory, if there is one.
 
     Attributes:
-        problem: Why there is none.
+        problem: Why there is none, though one is asked for.
+        enabled: One is asked for.
         scorer: Who works with it.
         aside: Who has pictures dreamt for it beside the loop.
     """
 
     memory: _Memory | None = None
     problem: str | None = None
+    enabled: bool = True
     scorer: Scorer | None = None
     aside: _Aside | None = None
 
     def body(self) -> MemoryStatus:
         """Its part of the status, as it is at this moment."""
         if self.memory is None:
-            return MemoryStatus(problem=self.problem)
+            return MemoryStatus(enabled=self.enabled, problem=self.problem)
         cache, scorer = self.memory.cache, self.scorer
         told = MemoryStatus(
             ready=cache.ready,

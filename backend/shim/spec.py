@@ -48,11 +48,11 @@ class ShimSpec:
     @classmethod
     def of(cls, settings: Settings) -> ShimSpec:
         """What the settings ask for."""
-        shim, storage = settings.shim, settings.storage
+        shim, storage, memory = settings.shim, settings.storage, settings.memory
         return cls(
             output=storage.output.absolute(),
             status=storage.status.absolute(),
-            memory=(settings.memory.folder or storage.output / "memory").absolute(),
+            memory=(memory.folder or storage.output / "memory").absolute() if memory.enabled else None,
             host=shim.host,
             port=shim.port,
             token_file=(shim.token_file or storage.status / TOKEN_NAME).absolute(),

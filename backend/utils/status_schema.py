@@ -327,6 +327,7 @@ class InjectionStatus(_Part):
 class MemoryStatus(_Part):
     """What is remembered, and what comes of it."""
 
+    enabled: bool = Field(default=True, description="whether there is to be one, by the settings")
     ready: bool = Field(default=False, description="whether all of it is loaded")
     entries: Count = Field(default=0, description="pictures")
     bytes: Count = Field(default=0, description="their size on disk")

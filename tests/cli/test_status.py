@@ -20,10 +20,12 @@ from backend.cli.status import Found, Freshness, find_status, watch
 from backend.cli.status_text import duration, lines_of
 from backend.utils.control import ControlServer
 from backend.utils.status_schema import (
+    CollapseStatus,
     DisplayStatus,
     DreamStatus,
     EngineStatus,
     FrameStatus,
+    MemoryStatus,
     PromptsStatus,
     Reason,
     ReasonCode,
@@ -189,6 +191,30 @@ def test_a_status_before_the_first_frame_can_be_read() -> None:
     )
     assert "none yet" in text
     assert "not chosen yet" in text
+
+
+@pytest.mark.parametrize(
+    ("memory", "said"),
+    [
+        (MemoryStatus(enabled=False), "switched off (memory.enabled: false)"),
+        (MemoryStatus(problem="the disk is gone"), "none: the disk is gone"),
+        (
+            MemoryStatus(ready=True, entries=12, bytes=34_000_000, matcher="perceptual"),
+            "12 pictures, 34 MB, judged by perceptual",
+        ),
+        (
+            MemoryStatus(
+                entries=1,
+                matcher="clip",
+                injections=2,
+                collapse=CollapseStatus(collapsed=True, kind="still", level=0.9),
+            ),
+            "1 pictures, 0 B, still loading, judged by clip, in circles (still, 0.90), 2 folded in",
+        ),
+    ],
+)
+def test_the_memory_is_told_in_one_line(memory: MemoryStatus, said: str) -> None:
+    assert f"memory   {said}" in lines_of(a_status(memory=memory))
 
 
 def test_durations_are_told_as_people_do() -> None:

@@ -43,6 +43,7 @@ def test_every_key_is_told_with_what_would_be_right(path: Path) -> None:
     assert told["dream.denoise"]["value"] == "0.45"
     assert told["dream.denoise"]["wish"] == "a number from 0.05 to 1"
     assert told["dream.mode"]["choices"] == ["txt2img", "img2img", "interpolate", "hybrid"]
+    assert told["memory.enabled"]["choices"] == ["true", "false"]
     assert told["dream.denoise"]["live"]
     assert not told["storage.output"]["live"]
 

@@ -53,6 +53,23 @@ def test_what_was_dreamt_is_remembered_and_shown_while_the_engine_is_away(
         assert again.end() == 0
 
 
+def test_a_dream_without_a_memory_says_so_and_touches_none(tmp_path: Path, server: FakeComfy) -> None:
+    write_config(tmp_path, comfyui={"url": server.url}, memory={"enabled": False})
+    with daemon(tmp_path) as running:
+        status = running.wait_for(lambda status: status["dream"]["keyframes"] >= 2)
+        assert status["memory"]["enabled"] is False
+        assert status["memory"]["problem"] is None
+        assert "switched off (memory.enabled: false)" in command(tmp_path, "status").stdout
+        refused = command(tmp_path, "memory", "ls")
+        assert refused.returncode == 1
+        assert "no memory: the memory is switched off (memory.enabled: false)" in refused.stderr
+        assert running.end() == 0
+    alone = command(tmp_path, "memory", "ls")
+    assert alone.returncode == 1
+    assert "switched off (memory.enabled: false); with DREAMLOOP_MEMORY__ENABLED=true" in alone.stderr
+    assert not (tmp_path / "output" / "memory").exists()
+
+
 def test_a_memory_that_cannot_be_opened_is_told_and_the_dream_goes_on(
     tmp_path: Path, server: FakeComfy
 ) -> None:

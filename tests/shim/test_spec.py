@@ -39,6 +39,8 @@ def test_the_settings_say_where_everything_is(tmp_path: Path) -> None:
     spec = ShimSpec.of(load_settings(path, {}).settings)
     assert (spec.output, spec.memory) == (tmp_path / "out", tmp_path / "out" / "memory")
     assert (spec.token_file, spec.port) == (tmp_path / "st" / "token", 9000)
+    path.write_text("memory: {enabled: false}\n")
+    assert ShimSpec.of(load_settings(path, {}).settings).memory is None
 
 
 def test_a_token_is_made_once(tmp_path: Path) -> None:
