@@ -184,7 +184,20 @@ def compose(
             stack.callback(stop)
         shim = _shim(settings, stack)
         wards += [control.part, *([] if watch is None else [watch.part]), *([] if shim is None else [shim])]
+        wards += _mqtt(settings, stack)
         yield Dreamloop(finished, writer, Supervisor(wards, [playback]), controller, shim, watch)
+
+
+def _mqtt(settings: Settings, stack: ExitStack) -> list[Supervised]:
+    """The bridge to an MQTT broker, where one is wished for."""
+    from backend.mqtt_assembly import open_bridge
+
+    bridge = open_bridge(settings, os.environ)
+    if bridge is None:
+        return []
+    bridge.start()
+    stack.callback(bridge.stop)
+    return [bridge.part]
 
 
 def _take_edits(desk: Desk, source: ConfigSource, watch: ConfigWatch) -> None:

@@ -86,12 +86,18 @@ def _section_from_file(source: str, name: str, section: Located, problems: list[
     return given
 
 
+MQTT_PASSWORD = "DREAMLOOP_MQTT_PASSWORD"  # noqa: S105 - the name of a variable
+"""A secret that is no setting, so that it can stand in no file and in no answer."""
+
+
 def from_environment(environ: Mapping[str, str], problems: list[Problem]) -> dict[str, Given]:
     variables = {variable(dotted): dotted for dotted in keys()}
     given: dict[str, Given] = {}
     for name in sorted(name for name in environ if name.startswith(ENVIRONMENT_PREFIX)):
         if name in variables:
             given[variables[name]] = Given(environ[name], name, None)
+            continue
+        if name == MQTT_PASSWORD:
             continue
         near = difflib.get_close_matches(name, variables, 1, cutoff=0.85)
         if near or "__" in name:  # other variables of ours may serve other ends

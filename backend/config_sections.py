@@ -16,6 +16,7 @@ from pydantic.fields import FieldInfo
 from backend.config_lists import Adapters, Command, Headers, Names
 from backend.config_values import (
     AUTO,
+    Broker,
     Bytes,
     Cap,
     File,
@@ -25,6 +26,7 @@ from backend.config_values import (
     Name,
     PictureSize,
     Switch,
+    Topic,
     Url,
     may_be_auto,
 )
@@ -208,6 +210,18 @@ class ShimSettings(Section):
     upstream: Url | None = _key(AUTO, "Shim of the machine that dreams, where only folders are shared")
 
 
+class MqttSettings(Section):
+    """A device in Home Assistant, or whatever else listens at an MQTT broker."""
+
+    broker: Broker | None = _key(AUTO, "Address of the broker; auto: none")
+    username: Name | None = _key(AUTO, "Name to log in with; auto: none")
+    password_file: File | None = _key(AUTO, "File with the password, readable by its owner only; auto: none")
+    ca_file: File | None = _key(AUTO, "For mqtts: certificates to trust; auto: those of this machine")
+    discovery_prefix: Topic = _key("homeassistant", "Where Home Assistant looks for devices")
+    topic_prefix: Topic = _key("dreamloop", "Beginning of our topics; another for each Dreamloop on a broker")
+    image_seconds: float = _key("5", "Seconds between two pictures at the least", ge=1, le=3600)
+
+
 class LogSettings(Section):
     """What is told while it runs."""
 
@@ -225,6 +239,7 @@ class Settings(Section):
     display: DisplaySettings = _section()
     storage: StorageSettings = _section()
     shim: ShimSettings = _section()
+    mqtt: MqttSettings = _section()
     log: LogSettings = _section()
 
 

@@ -30,6 +30,7 @@ _UNITS = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12} | {
     "GiB": 2**30,
     "TiB": 2**40,
 }
+_TOPIC = re.compile(r"[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*")
 _URL_PATH = re.compile(r"[A-Za-z0-9._~/-]*")
 # What people copy from their browser; Dreamloop adds these itself.
 _ENDPOINTS = frozenset({"prompt", "queue", "history", "ws", "view", "object_info", "system_stats"})
@@ -100,6 +101,20 @@ def _read_url(value: str) -> str:
     return f"{url.scheme}://{url.netloc}{url.path.rstrip('/')}"
 
 
+def _read_broker(value: str) -> str:
+    url = urlsplit(value)
+    extra = url.path.strip("/") or url.query or url.fragment or "@" in url.netloc
+    if url.scheme not in ("mqtt", "mqtts") or not url.hostname or extra or url.port == 0:
+        raise ValueError("not mqtt(s)://host:port")
+    return f"{url.scheme}://{url.netloc}"
+
+
+def _read_topic(value: str) -> str:
+    if not _TOPIC.fullmatch(value) or len(value) > 100:
+        raise ValueError("not the beginning of a topic")
+    return value
+
+
 def _read_name(value: str) -> str:
     if not value.strip() or len(value) > 255 or not value.isprintable():
         raise ValueError("not a name")
@@ -145,6 +160,8 @@ def _read_switch(value: object) -> object:
 
 Url = Annotated[str, AfterValidator(_read_url)]
 Switch = Annotated[bool, BeforeValidator(_read_switch)]
+Broker = Annotated[str, AfterValidator(_read_broker)]
+Topic = Annotated[str, AfterValidator(_read_topic)]
 Name = Annotated[str, AfterValidator(_read_name)]
 File = Annotated[Path, BeforeValidator(_as_path), AfterValidator(_read_file)]
 Folder = Annotated[Path, AfterValidator(_read_folder)]
@@ -161,6 +178,11 @@ _SPECIAL: dict[object, tuple[str, dict[str, Any]]] = {
         "http://host:port or https://host:port, at most with a proxy's own path behind it",
         {"pattern": "^https?://[^/@?#]+(/[^?#]*)?$"},
     ),
+    Broker: (
+        "mqtt://host:port or mqtts://host:port; name and password stand elsewhere",
+        {"pattern": "^mqtts?://[^/@?#]+/?$"},
+    ),
+    Topic: ("letters, digits, - and _, with / between", {"pattern": f"^{_TOPIC.pattern}$", "maxLength": 100}),
     ModelName: (
         "a name as ComfyUI lists it, inside its models folder",
         {"minLength": 1, "maxLength": 255},

@@ -14,6 +14,7 @@
     ├── LatentRejected          bytes that are not a latent fit to dream on from
     ├── ExportRefused           a film that cannot be made as it is asked for
     ├── MatcherUnfit            a judge of pictures that cannot be had: no weights, a file that is no model
+    ├── BrokerTrouble           an MQTT broker that is away, or does not let us in
     └── EngineError             the engine (ComfyUI or the embedded one)
         ├── EngineUnreachable   no answer: wait and try again
         │   └── EngineStarting  a process of ours that runs and does not answer yet
@@ -151,6 +152,13 @@ class ExportRefused(DreamloopError):  # noqa: N818
 
 class MatcherUnfit(DreamloopError):  # noqa: N818
     """A judge of pictures that cannot be had: weights missing, a file that is no model, no such class."""
+
+
+class BrokerTrouble(DreamloopError):  # noqa: N818
+    """An MQTT broker that is away, goes away, or does not let us in."""
+
+    def __init__(self, address: str, cause: str) -> None:
+        super().__init__(f"no MQTT broker at {address}: {cause}")
 
 
 class EngineError(DreamloopError):
