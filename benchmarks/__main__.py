@@ -6,7 +6,7 @@ import argparse
 import logging
 from collections.abc import Callable, Iterable
 
-from benchmarks import busy, matching, memory_add, memory_cure, memory_query, paint, walk, writing
+from benchmarks import busy, matching, memory_add, memory_cure, memory_query, paint, walk, window, writing
 
 Row = tuple[str, str, str]
 
@@ -113,6 +113,7 @@ _PARTS: dict[str, Callable[[bool], list[Row]]] = {
     "memory_query": memory_query.table,
     "paint": _paint,
     "walk": _walk,
+    "window": window.rows,
     "writing": _writing,
 }
 

@@ -20,7 +20,7 @@ from backend.shim.routes_control import control_routes
 from backend.shim.routes_frames import frame_routes
 from backend.shim.routes_memory import memory_routes
 from backend.shim.routes_seeds import seed_routes
-from backend.shim.routes_status import status_routes
+from backend.shim.routes_status import QuickStatus, status_routes
 from backend.shim.routes_studio import studio_routes
 from backend.shim.spec import ShimSpec, token_of
 from backend.shim.status_feed import StatusFeed
@@ -64,7 +64,7 @@ def create_app(spec: ShimSpec) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         openapi_url="/openapi.json",
-        middleware=[Middleware(Guard, access=access)],
+        middleware=[Middleware(Guard, access=access), Middleware(QuickStatus, feed=feed)],
     )
     install_errors(app)
     app.include_router(status_routes(feed, viewers))

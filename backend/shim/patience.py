@@ -6,20 +6,22 @@ import asyncio
 from typing import Any
 
 from starlette.types import Message, Receive, Scope
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from backend.shim.answers import Code, RefusedError
 
 REQUEST_S = 10.0
 """From the first byte of a request, or from connecting, to its last."""
+MAX_HEAD = 64_000
 SMALL_BODY = 300_000
 PICTURE_BODY = 20_000_000
 
 
-class PatientProtocol(H11Protocol):
+class PatientProtocol(HttpToolsProtocol):
     """uvicorn's, with an end to requests that trickle in (slowloris) and to connections that say nothing."""
 
     _due: asyncio.TimerHandle | None = None
+    _head = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client is there: it has so long to ask for something."""
@@ -28,6 +30,10 @@ class PatientProtocol(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         """More of a request."""
+        self._head = 0 if self._has_head() else self._head + len(data)
+        if self._head > MAX_HEAD:
+            self.transport.abort()
+            return
         super().data_received(data)
         if self._is_whole():
             self._forget()
@@ -39,10 +45,13 @@ class PatientProtocol(H11Protocol):
         self._forget()
         super().connection_lost(exc)
 
+    def _has_head(self) -> bool:
+        """Whether a request is being read or answered whose headers have all arrived."""
+        return self.cycle is not None and not self.cycle.response_complete
+
     def _is_whole(self) -> bool:
         """Whether a whole request has arrived, which is being answered."""
-        cycle = self.cycle
-        return cycle is not None and not cycle.response_complete and not cycle.more_body
+        return self._has_head() and not self.cycle.more_body
 
     def _expect(self) -> None:
         if self._due is None:  # more bytes do not buy more time
