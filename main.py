@@ -30,17 +30,17 @@ if TYPE_CHECKING:
     from backend.core.desk import Desk, Handler
     from backend.core.engine import Engine
     from backend.core.frame_buffer import FrameBuffer
-    from backend.core.frame_shelf import FrameShelf, ShownFrame
+    from backend.core.frame_shelf import FrameShelf
+    from backend.core.frames_ahead import Ahead
     from backend.core.pace import Pace
     from backend.core.playback import Playback
     from backend.core.remembering import Remembering
     from backend.core.report import Report
-    from backend.core.resume_point import ResumePoint
-    from backend.core.resume_store import ResumeStore
     from backend.core.scorer import Scorer
     from backend.core.supervisor import Supervised, Supervisor
     from backend.film.recorder import Recorder
     from backend.memory_assembly import DreamMemory
+    from backend.resume_assembly import Past
     from backend.shim.process import ShimProcess
     from backend.utils.logs import LogTail
     from backend.utils.picture_formats import Encoding
@@ -126,6 +126,7 @@ def compose(
     from backend.core.supervisor import Supervisor
     from backend.live_assembly import LiveParts, open_watch
     from backend.memory_assembly import open_memory
+    from backend.resume_assembly import open_past
     from backend.utils.control import SOCKET_NAME, ControlServer
     from backend.utils.status_writer import StatusWriter
 
@@ -134,14 +135,14 @@ def compose(
         _own_folders(settings, stack)
         lines = _log_tail(stack)
         prompts = _prompts(settings, rng)
-        past = _past(settings)
+        past = open_past(settings)
         memory, problem = open_memory(settings, stack)
-        display = _display(settings, frames, memory, stack)
+        display = _display(settings, frames, memory, past, stack)
         playback = display.playback
         writer = StatusWriter(
             settings.storage.status / "status.json", partial(first_body, playback, display.shelf, past.point)
         )
-        writer.publish()
+        _begin_to_show(playback, writer, finished, stack)
         engine, note = open_engine(settings, stack)
         controller, report, aside = _loop(settings, engine, prompts, display, rng, note, past)
         report.memory = MemoryReport(memory, problem, enabled=settings.memory.enabled)
@@ -157,7 +158,6 @@ def compose(
         parts = LiveParts(report, recorder, display.remembering, memory)
         watch = None if source is None else open_watch(source, parts)
         writer.snapshot = report.body
-        playback.on_shown, playback.on_limit = writer.publish, finished.set
         stack.callback(writer.publish)
         desk = Desk(
             controller,
@@ -176,7 +176,7 @@ def compose(
         for start, stop in (
             (control.start, control.stop),
             (engine.client.start, engine.client.close),
-            (playback.start, playback.stop),
+            (playback.wake, playback.stop),
             (controller.start, controller.stop),
             *([] if watch is None else [(watch.start, watch.stop)]),
         ):
@@ -229,6 +229,16 @@ def _record(settings: Settings, engine: Engine, report: Report, stack: ExitStack
     return recorder
 
 
+def _begin_to_show(
+    playback: Playback, writer: StatusWriter, finished: threading.Event, stack: ExitStack
+) -> None:
+    """What an earlier run had ready is shown while an engine is still looked for."""
+    playback.on_shown, playback.on_limit = writer.publish, finished.set
+    writer.publish()
+    playback.start()
+    stack.callback(playback.stop)
+
+
 def _remember(
     memory: DreamMemory, settings: Settings, engine: Engine, report: Report, aside: Aside, stack: ExitStack
 ) -> tuple[Scorer, Handler]:
@@ -278,21 +288,6 @@ def _own_folders(settings: Settings, stack: ExitStack) -> None:
         stack.enter_context(OutputLock(folder))
 
 
-@dataclass(frozen=True)
-class _Past:
-    """What an earlier run left, and where this one leaves the same."""
-
-    store: ResumeStore
-    point: ResumePoint | None
-
-
-def _past(settings: Settings) -> _Past:
-    from backend.core.resume_store import ResumeStore
-
-    store = ResumeStore(settings.storage.output)
-    return _Past(store, store.load() if settings.dream.resume == "always" else None)
-
-
 def _prompts(settings: Settings, rng: random.Random) -> PromptManager:
     from backend.utils.prompt_manager import PromptManager
 
@@ -314,10 +309,11 @@ class _Display:
     shelf: FrameShelf
     playback: Playback
     remembering: Remembering | None
+    ahead: Ahead
 
 
 def _display(
-    settings: Settings, frames: int | None, memory: DreamMemory | None, stack: ExitStack
+    settings: Settings, frames: int | None, memory: DreamMemory | None, past: Past, stack: ExitStack
 ) -> _Display:
     from backend.core.frame_buffer import FrameBuffer
     from backend.core.frame_shelf import FrameShelf
@@ -325,6 +321,7 @@ def _display(
     from backend.core.pace import Pace
     from backend.core.playback import Playback
     from backend.memory_assembly import recall_of
+    from backend.resume_assembly import begin_display
 
     shelf = FrameShelf(
         settings.storage.output,
@@ -332,9 +329,10 @@ def _display(
         budget_bytes=settings.storage.budget,
         max_pixels=_MAX_PIXELS,
         clock=time.monotonic,
+        spooled=past.spool.shown,
     )
     stack.callback(shelf.close)
-    buffer, pace = FrameBuffer(_BUFFER_BYTES), Pace()
+    buffer, pace = FrameBuffer(_BUFFER_BYTES, past.spool), Pace()
     remembering = None
     if memory is not None:
         remembering = recall_of(
@@ -357,8 +355,16 @@ def _display(
         encoding=_encoding(settings),
         clock=time.monotonic,
     )
-    _show_something(playback, shelf.open(), _size(settings) or _TITLE_SIZE)
-    return _Display(buffer, pace, shelf, playback, remembering)
+    ahead = begin_display(
+        past,
+        shelf,
+        buffer,
+        pace,
+        playback,
+        size=_size(settings) or _TITLE_SIZE,
+        max_pixels=_MAX_PIXELS,
+    )
+    return _Display(buffer, pace, shelf, playback, remembering, ahead)
 
 
 def _loop(
@@ -368,7 +374,7 @@ def _loop(
     display: _Display,
     rng: random.Random,
     note: str,
-    past: _Past,
+    past: Past,
 ) -> tuple[DreamController, Report, Aside]:
     """The dream loop on an engine, who tells of it, and what is dreamt beside it."""
     from backend.core.aside import Aside
@@ -407,6 +413,7 @@ def _loop(
         past.store,
         generator,
         prompts,
+        display.buffer,
         display.pace,
         rng,
         seed=settings.dream.seed,
@@ -432,7 +439,7 @@ def _loop(
         rng=rng,
         wake=wake,
         resuming=resuming,
-        resumed=None if past.point is None else resuming.take_up(past.point),
+        resumed=None if past.point is None else resuming.take_up(past.point, display.ahead),
         aside=aside,
     )
     report = Report(
@@ -459,17 +466,6 @@ def _encoding(settings: Settings) -> Encoding:
     from backend.utils.picture_formats import Encoding
 
     return Encoding(settings.display.format, settings.display.quality)
-
-
-def _show_something(playback: Playback, left_over: ShownFrame | None, size: tuple[int, int]) -> None:
-    """There is a picture from the first second: the last one of an earlier run, else a quiet title."""
-    from backend.core.frame_buffer import FrameKind
-    from backend.core.title_frame import title_frame
-
-    if left_over is not None:
-        playback.continue_from(left_over)
-    else:
-        playback.show_at_once(title_frame(*size, "falling asleep"), FrameKind.TITLE)
 
 
 def _no_memory(problem: str | None, _request: Mapping[str, Any]) -> dict[str, Any]:

@@ -155,6 +155,7 @@ class DreamController:
         self._pending: KeyframeJob | None = None
         self._previous: Keyframe | None = self.newest
         self._resuming = resuming
+        self._to_open = resumed.to_open if resumed else ()
         self._dreamt = 0  # in this run
         gaps.in_betweens = counts.in_betweens
         self._paused = False
@@ -362,7 +363,17 @@ class DreamController:
         self._connected = True
         self._gaps.engine_begins()
         self._playback.engine_away = self._is_away
+        self._open_what_was_ahead()
         return True
+
+    def _open_what_was_ahead(self) -> None:
+        """Have the frames dreamt that an earlier run had promised but did not come to."""
+        to_open, self._to_open = self._to_open, ()
+        for previous, keyframe in to_open:
+            try:
+                self._gaps.open(previous, keyframe)
+            except (EngineError, LatentRejected) as error:
+                log.warning("the way to keyframe %d is left out: %s", keyframe.number, error)
 
     @property
     def _is_away(self) -> bool:

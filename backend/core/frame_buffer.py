@@ -8,8 +8,12 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
 
 from backend.utils.picture_check import PictureFacts
+
+_KEYFRAMES_NOTED = 1000
 
 
 class FrameKind(StrEnum):
@@ -35,6 +39,22 @@ class Frame:
     kind: FrameKind
     theme: str
     duration_s: float
+    keyframe: int = 0
+    """Number of the keyframe that it is, or leads to; 0 where it does neither."""
+    file: Path | None = None
+    """Where it lies on disk already."""
+    apart: bool = False
+    """Whether it is no neighbour of the one before: there is to be a fade."""
+
+
+class Spool(Protocol):
+    """Keeps frames that lie ready on disk, too."""
+
+    def keep(self, place: int, frame: Frame) -> Frame:
+        """The frame with a file of its own, if the disk takes it."""
+        ...
+
+    def forget(self, frame: Frame) -> None: ...
 
 
 @dataclass
@@ -50,10 +70,16 @@ class FrameBuffer:
 
     A missing frame holds the display only while its job may still bring it: a place is skipped once
     it is abandoned, or once its deadline has passed while it is next in line.
+
+    Args:
+        max_bytes: Of the pictures at hand; beyond it they are refused.
+        spool: Where frames are kept for the case of a restart; None for nowhere.
     """
 
-    def __init__(self, max_bytes: int) -> None:
+    def __init__(self, max_bytes: int, spool: Spool | None = None) -> None:
         self.max_bytes = max_bytes
+        self._spool = spool
+        self._keyframes: dict[int, int] = {}
         self._slots: deque[_Slot] = deque()
         self._first = 0
         self._settled = 0  # slots at the front that are filled or abandoned
@@ -79,8 +105,22 @@ class FrameBuffer:
                 if slot is not None:
                     slot.deadline = deadline
 
+    def begin_at(self, position: int) -> None:
+        """Count on from this place, to which an earlier run had come; not while there are any."""
+        with self._lock:
+            if not self._slots:
+                self._first = max(self._first, position)
+
     def put(self, position: int, frame: Frame) -> bool:
         """Fill a place. False if it has been skipped already, or if the byte bound is reached."""
+        if self._spool is not None:
+            frame = self._spool.keep(position, frame)
+        taken = self._put(position, frame)
+        if self._spool is not None and not taken:
+            self._spool.forget(frame)
+        return taken
+
+    def _put(self, position: int, frame: Frame) -> bool:
         with self._lock:
             slot = self._slot(position)
             if slot is None or slot.abandoned or slot.frame is not None:
@@ -90,6 +130,8 @@ class FrameBuffer:
             else:
                 slot.frame = frame
                 self._bytes += len(frame.data)
+                if frame.kind is FrameKind.KEYFRAME:
+                    self._note(position, frame.keyframe)
             self._settle()
             return slot.frame is not None
 
@@ -119,6 +161,20 @@ class FrameBuffer:
             return None
 
     @property
+    def next_place(self) -> int:
+        """The place whose turn it is; all before it were shown, or passed over."""
+        return self._first
+
+    @property
+    def end_place(self) -> int:
+        """The first place that has not been given away."""
+        return self._first + len(self._slots)
+
+    def place_of(self, keyframe: int) -> int | None:
+        """Which place was given to a keyframe's own frame; None if none was, or if it is long ago."""
+        return self._keyframes.get(keyframe)
+
+    @property
     def ready_s(self) -> float:
         """Seconds that can be shown without waiting for any picture."""
         return max(0.0, self._ready_s)
@@ -137,6 +193,11 @@ class FrameBuffer:
     def skipped(self) -> int:
         """Places that were passed over since the start."""
         return self._skipped
+
+    def _note(self, position: int, keyframe: int) -> None:
+        self._keyframes[keyframe] = position
+        while len(self._keyframes) > _KEYFRAMES_NOTED:
+            del self._keyframes[next(iter(self._keyframes))]
 
     def _slot(self, position: int) -> _Slot | None:
         index = position - self._first

@@ -63,6 +63,7 @@ class FrameShelf:
         max_pixels: Pictures above this are not read back.
         clock: Monotonic seconds.
         wall: Seconds since 1970, for what is noted of the frames.
+        spooled: Told of the file that a frame had already, once it is shown.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class FrameShelf:
         max_pixels: int,
         clock: Callable[[], float],
         wall: Callable[[], float] = time.time,
+        spooled: Callable[[Path | None], None] = lambda _: None,
     ) -> None:
         self.output = output
         self.frames_folder = output / "frames"
@@ -83,6 +85,7 @@ class FrameShelf:
         self._max_pixels = max_pixels
         self._clock = clock
         self._wall = wall
+        self._spooled = spooled
         self._log = ShownLog(output)
         self._files: deque[_File] = deque()
         self._bytes = 0
@@ -137,12 +140,14 @@ class FrameShelf:
         """
         path = self._next_path(FORMATS[frame.facts.format].suffix)
         try:
-            write_atomic(path, frame.data)
+            _place(frame, path)
         except StorageError as error:
             if not (error.full and self._make_room()):
                 raise
-            write_atomic(path, frame.data)
-        return self._shown(path, frame, frame.data)
+            _place(frame, path)
+        shown = self._shown(path, frame, frame.data)
+        self._spooled(frame.file)
+        return shown
 
     def show_again(self, path: Path, duration_s: float) -> tuple[ShownFrame, bytes]:
         """Show a kept frame once more, under a new sequence number; it takes no further space.
@@ -285,7 +290,15 @@ class FrameShelf:
                 log.error("the newest frame could not be made the current one: %s", error)
             digest = hashlib.sha256(data).hexdigest()
             return ShownFrame(
-                file.sequence, file.path, file.bytes, digest, facts, FrameKind.REPLAY, "", 0.0, file.shown_at
+                file.sequence,
+                file.path,
+                file.bytes,
+                digest,
+                facts,
+                FrameKind.REPLAY,
+                "",
+                file.duration_s,
+                file.shown_at,
             )
         return None
 
@@ -295,6 +308,15 @@ class FrameShelf:
     def _remember(self, file: _File) -> None:
         self._files.append(file)
         self._bytes += file.bytes
+
+
+def _place(frame: Frame, path: Path) -> None:
+    """Let a path hold the frame: by another name for the file that it has, else by writing it."""
+    if frame.file is not None:
+        with contextlib.suppress(StorageError):  # somebody removed that file
+            link_atomic(frame.file, path)
+            return
+    write_atomic(path, frame.data)
 
 
 def _durations(output: Path, found: list[tuple[int, Path]]) -> dict[int, float]:

@@ -318,4 +318,6 @@ class GapFiller:
             self._buffer.abandon([place])
             return False
         data, facts = encoded_for(self._encoding, data, facts)
-        return self._buffer.put(place, Frame(data, facts, kind, keyframe.prompt.theme, duration_s))
+        return self._buffer.put(
+            place, Frame(data, facts, kind, keyframe.prompt.theme, duration_s, keyframe.number)
+        )

@@ -235,18 +235,18 @@ class DreamGenerator:
             file = self._engine.upload_latent(write_latents(latent))
             return self._submit(self._step(previous, file, prompt, seed), prompt, seed, previous)
 
-    def go_on(self, keyframe: Keyframe, kept: KeptLatent | None, turns: Sequence[float] = ()) -> None:
-        """Take up a keyframe of an earlier run, to be continued from.
+    def go_on(
+        self, keyframes: Sequence[tuple[Keyframe, KeptLatent | None]], turns: Sequence[float] = ()
+    ) -> None:
+        """Take up keyframes of an earlier run, the newest of which is to be continued from.
 
         Args:
-            keyframe: The next one is numbered after it.
-            kept: Its latent, which ``keyframe.latent`` only names.
+            keyframes: Oldest first, with their latents, which ``Keyframe.latent`` only names.
             turns: How far that run turned of late, as ``turns`` told.
         """
-        self._submitted = max(self._submitted, keyframe.number)
+        self._submitted = max([self._submitted, *(keyframe.number for keyframe, _ in keyframes)])
+        self._kept |= {keyframe.number: kept for keyframe, kept in keyframes if kept is not None}
         self._turns.extend(turns)
-        if kept is not None:
-            self._kept[keyframe.number] = kept
 
     @property
     def model(self) -> str:

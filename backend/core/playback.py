@@ -159,13 +159,18 @@ class Playback:
         self._apart = data
         self._replay_from = _AFTER_THE_TITLE
 
-    def continue_from(self, newest: ShownFrame) -> None:
-        """The display still has this frame of an earlier run: fade from it, do not cut."""
+    def continue_from(self, newest: ShownFrame, *, joined: bool = False) -> None:
+        """The display still has this frame of an earlier run: go on from it, do not cut.
+
+        Args:
+            newest: The frame.
+            joined: Whether what comes next follows it; else it fades.
+        """
         self.newest = newest
-        try:
-            self._apart = newest.path.read_bytes()
-        except OSError as error:
-            log.warning("the last frame of the earlier run cannot be read: %s", error)
+        if joined:
+            self._left_s = self._length_s = newest.duration_s
+        else:
+            self._apart = self._on_display()
 
     def tick(self, now: float) -> float:
         """Show what is due; returns the seconds until there is something to do again.
@@ -216,11 +221,19 @@ class Playback:
         if frame is None:
             return None
         self._last_fresh = now
+        if frame.apart and self._apart is None:
+            self._apart = self._on_display()
         if self._apart is None:
             return frame
         older, self._apart = self._apart, None
         self._bridge = self._bridge_to(older, frame)
         return next(self._bridge)
+
+    def _on_display(self) -> bytes | None:
+        try:
+            return None if self.newest is None else self.newest.path.read_bytes()
+        except OSError:
+            return None
 
     def _bridge_to(self, older: bytes, frame: Frame) -> Iterator[Frame]:
         steps = max(1, round(_BRIDGE_S / self._frame_s))

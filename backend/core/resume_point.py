@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, ValidationError
 
-SCHEMA_VERSION: Literal[1] = 1
+SCHEMA_VERSION: Literal[2] = 2
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Text = Annotated[str, Field(max_length=100_000)]
@@ -18,6 +18,7 @@ RandomState = tuple[int, tuple[int, ...], float | None]
 
 _TWISTER = (3, 625)
 _MOST_TURNS = 100
+MOST_KEYFRAMES = 64
 
 
 class PointUnfit(Exception):  # noqa: N818 - it is caught where it is raised from, and becomes a sentence
@@ -33,7 +34,11 @@ class _Record(BaseModel):
 
 
 class KeyframeRecord(_Record):
-    """A keyframe; latent and picture stand in files that are named by their SHA-256."""
+    """A keyframe; latent and picture stand in files that are named by their SHA-256.
+
+    Attributes:
+        place: Of its frame, in the order of showing; None while it has none.
+    """
 
     number: NonNegativeInt
     latent: Digest | None
@@ -47,6 +52,7 @@ class KeyframeRecord(_Record):
     seconds: NonNegativeFloat
     size: tuple[NonNegativeInt, NonNegativeInt] | None
     folded: Text | None
+    place: NonNegativeInt | None = None
 
 
 class PromptsRecord(_Record):
@@ -76,16 +82,21 @@ class ResumePoint(_Record):
     Attributes:
         written_at: UTC, ISO 8601; for people.
         model: What painted, as people call it; another one's latents have nothing to do with these.
+        tail: The newest keyframe, and those before it from which frames are still to be shown; oldest first.
+        next_place: The place whose turn it was.
+        end_place: The first place that was not given away.
         seed: ``dream.seed`` as it was set.
         random: The random source as it was before the keyframe after this one was asked for.
         turns: How far the dream turned of late, in radians, oldest first.
         interval_s: The usual time from supply to supply.
     """
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[2] = SCHEMA_VERSION
     written_at: Text
     model: Text
-    keyframe: KeyframeRecord
+    tail: Annotated[tuple[KeyframeRecord, ...], Field(min_length=1, max_length=MOST_KEYFRAMES)]
+    next_place: NonNegativeInt
+    end_place: NonNegativeInt
     prompts: PromptsRecord
     counts: CountsRecord
     seed: NonNegativeInt | None
@@ -94,14 +105,27 @@ class ResumePoint(_Record):
     interval_s: NonNegativeFloat | None = None
 
     @property
+    def keyframe(self) -> KeyframeRecord:
+        """The newest, from which the dream goes on."""
+        return self.tail[-1]
+
+    @property
     def digests(self) -> frozenset[str]:
         """The files that it needs."""
-        named = (self.keyframe.latent, self.keyframe.picture)
-        return frozenset(one for one in named if one is not None)
+        return frozenset(
+            one for record in self.tail for one in (record.latent, record.picture) if one is not None
+        )
 
 
 Migration = Callable[[dict[str, Any]], dict[str, Any]]
-MIGRATIONS: Mapping[int, Migration] = MappingProxyType({})
+
+
+def _from_one(told: dict[str, Any]) -> dict[str, Any]:
+    """It knew the newest keyframe only, and nothing of the frames ahead."""
+    return {**told, "tail": [told["keyframe"]], "next_place": 0, "end_place": 0}
+
+
+MIGRATIONS: Mapping[int, Migration] = MappingProxyType({1: _from_one})
 """From each older version to the next one."""
 
 

@@ -16,6 +16,8 @@ from backend.core.aside import Aside
 from backend.core.controller import DreamController
 from backend.core.frame_buffer import FrameBuffer
 from backend.core.frame_shelf import FrameShelf
+from backend.core.frame_spool import FrameSpool
+from backend.core.frames_ahead import Ahead
 from backend.core.gap import GapFiller
 from backend.core.generator import DreamGenerator
 from backend.core.jobs import Failed, FailureKind, Finished, Picture
@@ -27,6 +29,7 @@ from backend.core.workflow_builder import DreamStep, ImageToImage
 from backend.errors import EngineUnreachable, GraphRejected, GraphUnfit, ModelMissing
 from backend.interpolation.hybrid_generator import HybridGenerator
 from backend.interpolation.latent_encoder import LatentEncoder
+from backend.resume_assembly import Past, begin_display
 from backend.utils.picture_formats import AS_IT_COMES, Encoding
 from backend.utils.png_text import text_of
 from backend.utils.prompt_manager import PromptManager
@@ -105,10 +108,24 @@ def dream(
     for name in ("sea", "sky"):
         (themes / f"{name}.yaml").write_text(THEME.format(name=name))
     clock, rng, wake = clock or Clock(), random.Random(seed), threading.Event()
-    engine, buffer, pace = engine or MemoryEngine(), FrameBuffer(10_000_000), Pace()
-    shelf = FrameShelf(folder / "output", keep_s=60, budget_bytes=10_000_000, max_pixels=100_000, clock=clock)
-    shelf.open()
-    playback = Playback(buffer, shelf, pace, fps=FPS, clock=clock)
+    store, spool = ResumeStore(folder / "output"), FrameSpool(folder / "output")
+    past = Past(store, spool, store.load() if resumes else None)
+    engine, pace = engine or MemoryEngine(), Pace()
+    buffer = FrameBuffer(10_000_000, spool if resumes else None)
+    shelf = FrameShelf(
+        folder / "output",
+        keep_s=60,
+        budget_bytes=10_000_000,
+        max_pixels=100_000,
+        clock=clock,
+        spooled=spool.shown,
+    )
+    playback = Playback(buffer, shelf, pace, fps=FPS, encoding=encoding, clock=clock)
+    ahead = Ahead()
+    if resumes:
+        ahead = begin_display(past, shelf, buffer, pace, playback, size=size, max_pixels=100_000)
+    else:
+        shelf.open()
     generator = DreamGenerator(engine, mode=mode, denoise=0.45, size=size, max_pixels=100_000, rng=rng)
     gaps = GapFiller(
         generator,
@@ -126,10 +143,10 @@ def dream(
     prompts = PromptManager(themes, seconds_per_theme=300, seconds_per_prompt=60, order="sequential", rng=rng)
     resuming = resumed = None
     if resumes:
-        store = ResumeStore(folder / "output")
-        resuming = Resuming(store, generator, prompts, pace, rng, seed=seed, max_pixels=100_000, clock=clock)
-        point = store.load()
-        resumed = None if point is None else resuming.take_up(point)
+        resuming = Resuming(
+            store, generator, prompts, buffer, pace, rng, seed=seed, max_pixels=100_000, clock=clock
+        )
+        resumed = None if past.point is None else resuming.take_up(past.point, ahead)
     aside = Aside(
         generator, lambda: prompts.beside(clock(), datetime(2026, 11, 20, 12)), clock=clock, wake=wake.set
     )

@@ -260,3 +260,26 @@ def test_numbers_that_begin_anew_take_nothing_from_an_older_dream(tmp_path: Path
 def test_a_frame_is_shown_though_nothing_can_be_noted_of_it(tmp_path: Path, clock: Clock) -> None:
     (tmp_path / "shown").write_text("a file where the folder should be")
     assert opened(tmp_path, clock).show(frame(1)).path.exists()
+
+
+def test_a_frame_that_lies_on_disk_already_is_not_written_again(tmp_path: Path, clock: Clock) -> None:
+    told: list[Path | None] = []
+    shelf = FrameShelf(
+        tmp_path, keep_s=60, budget_bytes=10**9, max_pixels=10_000, clock=clock, spooled=told.append
+    )
+    shelf.open()
+    (tmp_path / "ahead.png").write_bytes(picture(1))
+    shown = shelf.show(replace(frame(1), file=tmp_path / "ahead.png"))
+    assert shown.path.samefile(tmp_path / "ahead.png")
+    assert shelf.show(replace(frame(2), file=tmp_path / "gone.png")).path.read_bytes() == picture(2)
+    assert told == [tmp_path / "ahead.png", tmp_path / "gone.png"]
+
+
+def test_how_long_the_newest_frame_is_to_be_shown_is_known_at_the_next_start(
+    shelf: FrameShelf, tmp_path: Path, clock: Clock
+) -> None:
+    shelf.show(replace(frame(1), duration_s=40.0))
+    again = FrameShelf(tmp_path, keep_s=60, budget_bytes=10**9, max_pixels=10_000, clock=clock)
+    newest = again.open()
+    assert newest is not None
+    assert newest.duration_s == 40.0

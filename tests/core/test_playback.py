@@ -331,3 +331,31 @@ def test_a_pause_is_a_rest_and_so_is_having_nothing_to_show_but_not_holding_back
     assert display.playback.vital.rest == ""
     display.playback.paused = True
     assert display.playback.vital.rest == "the picture is held"
+
+
+def test_a_still_of_an_earlier_run_keeps_its_time_and_what_follows_it_does_not_fade(display: Display) -> None:
+    display.stills(1)
+    display.run(0.1)
+    newest = display.playback.newest
+    assert newest is not None
+    later = make(display.shelf.output)
+    later.playback.continue_from(newest, joined=True)
+    later.stills(1, first_seed=50)
+    shown = later.run(STILL_S + 0.5)
+    assert [round(when - 100.0) for when, _ in shown] == [STILL_S]
+    assert later.playback.newest is not None
+    assert later.playback.newest.path.read_bytes() == picture(50)
+
+
+def test_a_frame_that_is_no_neighbour_of_the_one_before_is_faded_to(display: Display) -> None:
+    display.dream(3)
+    place = display.buffer.reserve([FRAME_S])[0]
+    display.buffer.put(place, Frame(picture(50), FACTS, FrameKind.KEYFRAME, "sea", FRAME_S, apart=True))
+    display.run(0.45)
+    kinds = []
+    for _ in range(13):
+        display.run(0.1)
+        assert display.playback.newest is not None
+        kinds.append(display.playback.newest.kind)
+    assert kinds.count(FrameKind.REPLAY) >= 10
+    assert kinds[-1] is FrameKind.KEYFRAME

@@ -22,20 +22,25 @@ def point_of(number: int = 7, latent: str | None = A, picture: str = B) -> Resum
         {
             "written_at": "2026-11-20T12:00:00.000Z",
             "model": "embedded: painter",
-            "keyframe": {
-                "number": number,
-                "latent": latent,
-                "picture": picture,
-                "theme": "sea 🌊",
-                "positive": "a quiet sea",
-                "negative": "noise",
-                "seed": 2**53 - 1,
-                "denoise": 0.45,
-                "parent": None,
-                "seconds": 0.4,
-                "size": (64, 40),
-                "folded": None,
-            },
+            "tail": [
+                {
+                    "number": number,
+                    "latent": latent,
+                    "picture": picture,
+                    "theme": "sea 🌊",
+                    "positive": "a quiet sea",
+                    "negative": "noise",
+                    "seed": 2**53 - 1,
+                    "denoise": 0.45,
+                    "parent": None,
+                    "seconds": 0.4,
+                    "size": (64, 40),
+                    "folded": None,
+                    "place": 41,
+                }
+            ],
+            "next_place": 17,
+            "end_place": 42,
             "prompts": {
                 "theme": "sea 🌊",
                 "theme_s": 17.5,
@@ -118,12 +123,13 @@ def text(**changes: Any) -> bytes:
         (text(schema_version="1"), "unreadable", "it tells no version"),
         (text(schema_version=99), "from-v99", "from a newer Dreamloop"),
         (text(schema_version=-3), "from-v-3", "not known any more"),
-        (text(keyframe=None), "unreadable", "keyframe"),
+        (text(tail=None), "unreadable", "tail"),
+        (text(tail=[]), "unreadable", "tail"),
         (text(counts={"keyframes": -1}), "unreadable", "counts.keyframes"),
         (text(interval_s=float("nan")), "unreadable", "interval_s"),
         (text(random=[3, [1, 2, 3], None]), "unreadable", "random state"),
         (
-            text(keyframe={**point_of().keyframe.model_dump(), "latent": "../../etc/passwd"}),
+            text(tail=[{**point_of().keyframe.model_dump(), "latent": "../../etc/passwd"}]),
             "unreadable",
             "latent",
         ),
@@ -160,15 +166,22 @@ def test_keys_that_a_later_release_added_without_a_new_version_are_passed_over()
     assert read_point(text(brightness=1)) == point_of()
 
 
-def test_an_older_version_is_brought_forward_step_by_step() -> None:
-    older = {
-        "schema_version": -1,
-        **{key: value for key, value in json.loads(text()).items() if key == "model"},
-    }
+def test_a_point_of_the_first_version_goes_on_from_its_keyframe() -> None:
+    now = json.loads(text())
+    first = {key: value for key, value in now.items() if key not in ("tail", "next_place", "end_place")}
+    record = {key: value for key, value in now["tail"][0].items() if key != "place"}
+    point = read_point(json.dumps({**first, "schema_version": 1, "keyframe": record}).encode())
+    assert point.keyframe == point_of().keyframe.model_copy(update={"place": None})
+    assert (point.prompts, point.random) == (point_of().prompts, point_of().random)
+
+
+def test_older_versions_are_brought_forward_step_by_step() -> None:
     steps = {
         -1: lambda told: {"name": told["model"]},
         0: lambda told: {**json.loads(text()), "model": told["name"].upper()},
+        1: lambda told: told,
     }
+    older = {"schema_version": -1, "model": "embedded: painter"}
     assert read_point(json.dumps(older).encode(), steps).model == "EMBEDDED: PAINTER"
     with pytest.raises(PointUnfit, match="makes no sense"):
         read_point(json.dumps({"schema_version": -1}).encode(), steps)

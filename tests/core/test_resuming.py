@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import os
+import shutil
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from backend.core.frame_buffer import Frame, FrameKind
+from backend.core.jobs import Failed, FailureKind
 from backend.core.workflow_builder import DreamStep, ImageToImage
 from backend.errors import EngineUnreachable
 from backend.interpolation.latent_encoder import read_latents
-from tests.core.test_controller import GAP_S, Clock, Dream, dream
-from tests.fakes.memory_engine import MemoryEngine, black_picture, is_fresh, picture
+from tests.core.test_controller import FPS, GAP_S, Clock, Dream, dream
+from tests.fakes.memory_engine import MemoryEngine, black_picture, is_fresh, is_walk, picture
 
 LATER = 5_000.0
+# The fade from the title to the first keyframe, and that.
+AWAKE_S = 1.4
 
 
 def run(folder: Path, keyframes: int = 3, **options: Any) -> Dream:
@@ -55,12 +61,143 @@ def test_the_next_keyframe_continues_from_the_latent_of_the_last_one(tmp_path: P
     assert second.controller.newest.parent == number
 
 
-def test_the_gap_to_the_first_new_keyframe_is_walked_from_the_last_old_one(tmp_path: Path) -> None:
-    run(tmp_path)
-    second = again(tmp_path)
+def shown(running: Dream, seconds: float) -> list[bytes]:
+    """Lets the display run; the pictures that it showed, one after the other."""
+    seen: list[bytes] = []
+    until, newest = running.clock.now + seconds, running.playback.newest
+    while running.clock.now < until:
+        running.playback.tick(running.clock.now)
+        if running.playback.newest is not newest:
+            newest = running.playback.newest
+            seen.append(newest.path.read_bytes())
+        running.clock.now += 0.01
+    return seen
+
+
+def all_ahead(running: Dream) -> list[bytes]:
+    """All that lies ready, taken out of the buffer."""
+    return [frame.data for frame in frames_of(running)]
+
+
+def frames_of(running: Dream) -> list[Frame]:
+    taken = []
+    while (frame := running.buffer.take(running.clock.now)) is not None:
+        taken.append(frame)
+    return taken
+
+
+def read_back(running: Dream) -> Dream:
+    """Waits for the thread that reads the frames ahead."""
+    for thread in threading.enumerate():
+        if thread.name == "frames-ahead":
+            thread.join(30.0)
+    return running
+
+
+def nobody() -> MemoryEngine:
+    return MemoryEngine(refuse=EngineUnreachable("http://x", "gone"))
+
+
+def finish_all(running: Dream) -> None:
+    """The engine does all that it was asked for, and no more is asked."""
+    running.controller._paused = True
+    while running.engine.open_jobs:
+        running.finish_next()
+
+
+def test_the_motion_goes_on_from_the_picture_on_display_before_any_engine_answers(tmp_path: Path) -> None:
+    first = run(tmp_path)
+    finish_all(first)
+    shown(first, AWAKE_S + 0.65)
+    on_display = first.playback.newest
+    rest = all_ahead(first)
+    assert len(rest) >= 10
+    second = read_back(again(tmp_path, engine=nobody()))
+    assert second.playback.newest.sequence == on_display.sequence
+    assert shown(second, len(rest) / FPS + 0.2) == rest
+    assert second.playback.newest.sequence == on_display.sequence + len(rest)
+
+
+def test_a_run_that_is_killed_again_and_again_shows_each_frame_once_and_in_order(tmp_path: Path) -> None:
+    first = run(tmp_path)
+    finish_all(first)
+    seen = shown(first, AWAKE_S + 0.35)
+    rest: list[bytes] = []
+    for _ in range(4):
+        part = read_back(again(tmp_path, engine=nobody()))
+        rest += shown(part, 0.45)
+    assert len(rest) >= 12
+    assert len({*seen, *rest}) == len(seen) + len(rest)
+    assert rest == all_ahead(first)[: len(rest)]
+
+
+def test_a_gap_that_was_promised_but_not_dreamt_yet_is_opened_again(tmp_path: Path) -> None:
+    first = run(tmp_path)
+    while first.controller.keyframes < 4:  # its keyframes, but not the ways between them
+        first.engine.finish(next(sent for sent in first.engine.open_jobs if not is_walk(sent)))
+        first.settle()
+    assert "w" in first.waiting_jobs
+    second = read_back(again(tmp_path))
     second.settle()
-    second.finish_next()
-    assert second.waiting_jobs.count("w") == 1
+    for _ in range(8):
+        second.finish_next()
+    numbers = [frame.keyframe for frame in frames_of(second)]
+    assert numbers == sorted(numbers)
+    assert all(numbers.count(number) == 10 for number in (3, 4))
+
+
+def test_frames_that_end_on_the_way_to_a_keyframe_fade_to_it_without_any_engine(tmp_path: Path) -> None:
+    first = run(tmp_path, keyframes=1, frames_per_job=5)
+    first.engine.finish(next(sent for sent in first.engine.open_jobs if not is_walk(sent)))
+    first.settle()
+    assert first.controller.keyframes == 2
+    first.engine.finish(next(sent for sent in first.engine.open_jobs if is_walk(sent)))
+    first.settle()
+    second = read_back(again(tmp_path, engine=nobody()))
+    frames = frames_of(second)
+    assert [frame.apart for frame in frames] == [False] * 6 + [True]
+    assert frames[-1].data == first.controller.newest.picture
+
+
+def test_after_a_power_cut_that_took_the_frames_ahead_the_display_fades_into_what_comes(
+    tmp_path: Path,
+) -> None:
+    first = run(tmp_path)
+    finish_all(first)
+    shown(first, AWAKE_S + 0.65)
+    for number, path in enumerate((tmp_path / "output" / ".resume" / "ahead").iterdir()):
+        path.write_bytes(b"" if number % 2 else bytes(1000))
+    for path in sorted((tmp_path / "output" / "frames").iterdir())[-2:]:
+        path.unlink()
+    second = read_back(again(tmp_path))
+    assert second.buffer.ready_s == 0.0
+    assert second.playback.newest is not None
+    second.settle()
+    finish_all(second)
+    assert len(shown(second, 3.0)) >= 20
+
+
+def test_without_any_frame_left_the_last_keyframe_is_shown(tmp_path: Path) -> None:
+    first = run(tmp_path)
+    shutil.rmtree(tmp_path / "output" / "frames")
+    shutil.rmtree(tmp_path / "output" / ".resume" / "ahead")
+    second = again(tmp_path, engine=nobody())
+    assert second.playback.newest.kind is FrameKind.KEYFRAME
+    assert second.playback.newest.path.read_bytes() == first.controller.newest.picture
+
+
+def test_only_what_is_still_needed_lies_in_the_folder(tmp_path: Path) -> None:
+    running = dream(tmp_path, resumes=True, buffer_s=3.0)
+    running.settle()
+    while running.controller.keyframes < 30:
+        while running.engine.open_jobs:
+            running.finish_next()
+        shown(running, 0.5)
+        running.settle()
+    folder = tmp_path / "output" / ".resume"
+    assert len(list(folder.glob("*.picture"))) <= 7
+    ahead = running.buffer.end_place - running.buffer.next_place
+    assert ahead <= len(list((folder / "ahead").iterdir())) <= ahead + 2
 
 
 def test_words_and_their_clock_go_on(tmp_path: Path) -> None:
@@ -179,10 +316,11 @@ def test_a_latent_that_no_engine_takes_is_given_up_after_three_tries(tmp_path: P
     second = again(tmp_path)
     for _ in range(3):
         second.wait(40.0)
-        assert isinstance(second.engine.open_jobs[-1].request, DreamStep)
-        second.engine.fail_next()
+        refused = next(sent for sent in second.engine.open_jobs if not is_walk(sent))
+        assert isinstance(refused.request, DreamStep)
+        refused.job.end(Failed(refused.job.prompt_id, FailureKind.EXECUTION, "no such latent"))
     second.wait(40.0)
-    assert is_fresh(second.engine.open_jobs[-1])
+    assert is_fresh(next(sent for sent in second.engine.open_jobs if not is_walk(sent)))
 
 
 def test_an_orderly_end_notes_how_far_the_clock_of_the_themes_has_come(tmp_path: Path) -> None:

@@ -1,0 +1,134 @@
+"""The frames ahead on disk as well: what lay ready when the process died is shown by the next one.
+
+A frame is written when it arrives instead of when it is shown, under its place, and then linked: it costs no
+second write. Nothing is synced: after a power cut the newest may be missing, or empty, and that is seen.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import re
+from collections import deque
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from backend.core.frame_buffer import Frame, FrameKind
+from backend.core.resume_store import FOLDER
+from backend.errors import StorageError
+from backend.utils.file_ops import read_at_most, sweep_temporaries, write_atomic
+from backend.utils.picture_formats import FORMATS
+
+log = logging.getLogger(__name__)
+
+_KINDS = {FrameKind.KEYFRAME: "k", FrameKind.IN_BETWEEN: "i"}
+_NAME = re.compile(
+    r"(?P<place>\d{10})-(?P<keyframe>\d{1,15})-(?P<us>\d{1,12})(?P<kind>[ki])(?P<suffix>\.[a-z]{3,4})",
+    re.ASCII,
+)
+_FRAME_BYTES = 256_000_000
+
+
+@dataclass(frozen=True)
+class SpooledFrame:
+    """A frame that lies ready on disk; its file is not looked into yet.
+
+    Attributes:
+        place: In the order of showing.
+        keyframe: Number of the keyframe that it is, or leads to.
+    """
+
+    path: Path
+    place: int
+    keyframe: int
+    kind: FrameKind
+    duration_s: float
+
+
+class FrameSpool:
+    """One writer, the dream loop; what was shown is removed by the playback.
+
+    Args:
+        output: The output folder.
+    """
+
+    def __init__(self, output: Path) -> None:
+        self.folder = output / FOLDER / "ahead"
+        self._shown: deque[Path] = deque()
+        self._failing = False
+
+    def left(self) -> tuple[SpooledFrame, ...]:
+        """What an earlier run left, in order, but for what a power cut damaged."""
+        sweep_temporaries(self.folder)
+        whole = (frame for frame in self._files() if _is_whole(frame.path))
+        return tuple(sorted(whole, key=lambda frame: frame.place))
+
+    def begin(self, here: Path | None, ahead: Collection[Path]) -> None:
+        """Go on with the frame on display and those ahead of it; all the others are of no use any more."""
+        for frame in list(self._files()):
+            if frame.path != here and frame.path not in ahead:
+                _remove(frame.path)
+        self.shown(here)
+
+    def keep(self, place: int, frame: Frame) -> Frame:
+        """The frame with a file of its own; as it is where it has one, or where the disk does not take it."""
+        if frame.file is not None or frame.kind not in _KINDS:
+            return frame
+        name = f"{place:010d}-{frame.keyframe}-{round(frame.duration_s * 1e6)}{_KINDS[frame.kind]}"
+        path = self.folder / f"{name}{FORMATS[frame.facts.format].suffix}"
+        try:
+            write_atomic(path, frame.data)
+        except StorageError as error:
+            if not self._failing:
+                log.warning("frames ahead are kept in memory only: %s", error)
+            self._failing = True
+            return frame
+        self._failing = False
+        return replace(frame, file=path)
+
+    def forget(self, frame: Frame) -> None:
+        """It will not be shown."""
+        if frame.file is not None:
+            _remove(frame.file)
+
+    def shown(self, path: Path | None) -> None:
+        """The frame of this file is on display, by whatever name; those before it are of no use any more.
+
+        Its own stays until the next one is shown: by it a restart knows how far the display had come.
+        """
+        if path is None:
+            return
+        while self._shown:
+            older = self._shown.popleft()
+            if older != path:
+                _remove(older)
+        self._shown.append(path)
+
+    def _files(self) -> Iterator[SpooledFrame]:
+        with contextlib.suppress(OSError):
+            for path in self.folder.iterdir():
+                name = _NAME.fullmatch(path.name)
+                if name is not None and name["suffix"] in {one.suffix for one in FORMATS.values()}:
+                    kind = next(kind for kind, letter in _KINDS.items() if letter == name["kind"])
+                    place, keyframe, duration_s = (
+                        int(name["place"]),
+                        int(name["keyframe"]),
+                        int(name["us"]) / 1e6,
+                    )
+                    yield SpooledFrame(path, place, keyframe, kind, duration_s)
+
+
+def _is_whole(path: Path) -> bool:
+    """As far as can be told without decoding it, which takes ten times longer."""
+    try:
+        data = read_at_most(path, _FRAME_BYTES)
+    except OSError:
+        return False
+    format = next(one for one in FORMATS.values() if one.suffix == path.suffix)
+    return bool(data.strip(b"\0")) and format.damage(data) is None
+
+
+def _remove(path: Path) -> None:
+    with contextlib.suppress(OSError):  # what cannot be removed is swept at the next start
+        path.unlink(missing_ok=True)

@@ -1,0 +1,78 @@
+"""What an earlier run left, and the first picture of this one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from backend.config import Settings
+from backend.core.frame_buffer import FrameBuffer, FrameKind
+from backend.core.frame_shelf import FrameShelf
+from backend.core.frame_spool import FrameSpool
+from backend.core.frames_ahead import Ahead, AheadReader, frames_ahead
+from backend.core.pace import Pace
+from backend.core.playback import Playback
+from backend.core.resume_point import ResumePoint
+from backend.core.resume_store import ResumeStore
+from backend.core.title_frame import title_frame
+
+
+@dataclass(frozen=True)
+class Past:
+    """Where a run leaves what the next one goes on from.
+
+    Attributes:
+        point: What the last one left; None where it left nothing, or nothing is to be gone on from.
+    """
+
+    store: ResumeStore
+    spool: FrameSpool
+    point: ResumePoint | None
+
+
+def open_past(settings: Settings) -> Past:
+    """Read what the last run left."""
+    store = ResumeStore(settings.storage.output)
+    point = store.load() if settings.dream.resume == "always" else None
+    return Past(store, FrameSpool(settings.storage.output), point)
+
+
+def begin_display(
+    past: Past,
+    shelf: FrameShelf,
+    buffer: FrameBuffer,
+    pace: Pace,
+    playback: Playback,
+    *,
+    size: tuple[int, int],
+    max_pixels: int,
+) -> Ahead:
+    """Have a picture from the first moment, before any engine is looked for, and the motion go on from it.
+
+    The picture is the one that is on display still, else the last keyframe of the earlier run, else a title.
+
+    Returns:
+        The frames that lay ready; they are in the buffer.
+
+    Raises:
+        StorageError: If the output folder cannot be used.
+    """
+    left_over, point = shelf.open(), past.point
+    ahead = Ahead()
+    if point is not None:
+        themes = {record.number: record.theme for record in point.tail}
+        on_display = None if left_over is None else left_over.path
+        ahead = frames_ahead(past.spool.left(), on_display, themes)
+        AheadReader(buffer, themes, max_pixels).read(ahead.frames)
+        buffer.begin_at(point.end_place)
+        pace.go_on(point.interval_s, buffer.promised_s)
+    here = None if ahead.here is None else ahead.here.path
+    past.spool.begin(here, {frame.path for frame in ahead.frames})
+    if left_over is not None:
+        playback.continue_from(left_over, joined=ahead.here is not None)
+        return ahead
+    picture = None if point is None else past.store.file(point.keyframe.picture)
+    if picture is None:
+        playback.show_at_once(title_frame(*size, "falling asleep"), FrameKind.TITLE)
+    else:
+        playback.show_at_once(picture, FrameKind.KEYFRAME)
+    return ahead
