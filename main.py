@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     from backend.resume_assembly import Past
     from backend.shim.process import ShimProcess
     from backend.utils.logs import LogTail
-    from backend.utils.picture_formats import Encoding
     from backend.utils.prompt_manager import PromptManager
     from backend.utils.status_schema import Status
     from backend.utils.status_writer import StatusWriter
@@ -144,7 +143,7 @@ def compose(
         )
         _begin_to_show(playback, writer, finished, stack)
         engine, note = open_engine(settings, stack)
-        controller, report, aside = _loop(settings, engine, prompts, display, rng, note, past)
+        controller, report, aside = _loop(settings, engine, prompts, display, rng, note, past, stack)
         report.memory = MemoryReport(memory, problem, enabled=settings.memory.enabled)
         recorder = _record(settings, engine, report, stack)
         told_of_keyframes: list[KeyframeListener] = [recorder.offer]
@@ -320,6 +319,7 @@ def _display(
     from backend.core.generator import MODES
     from backend.core.pace import Pace
     from backend.core.playback import Playback
+    from backend.decoder_assembly import encoding_of
     from backend.memory_assembly import recall_of
     from backend.resume_assembly import begin_display
 
@@ -341,7 +341,7 @@ def _display(
             fade_s=settings.dream.seconds_per_keyframe,
             max_pixels=_MAX_PIXELS,
             rng=random.Random(settings.dream.seed),
-            encoding=_encoding(settings),
+            encoding=encoding_of(settings),
         )
     playback = Playback(
         buffer,
@@ -352,7 +352,7 @@ def _display(
         replay_s=None if MODES[settings.dream.mode].walks else settings.dream.seconds_per_keyframe,
         recall=None if remembering is None else remembering.frames,
         limit=frames,
-        encoding=_encoding(settings),
+        encoding=encoding_of(settings),
         clock=time.monotonic,
     )
     ahead = begin_display(
@@ -375,6 +375,7 @@ def _loop(
     rng: random.Random,
     note: str,
     past: Past,
+    stack: ExitStack,
 ) -> tuple[DreamController, Report, Aside]:
     """The dream loop on an engine, who tells of it, and what is dreamt beside it."""
     from backend.core.aside import Aside
@@ -383,9 +384,10 @@ def _loop(
     from backend.core.generator import DreamGenerator
     from backend.core.report import Report
     from backend.core.resuming import Resuming
+    from backend.decoder_assembly import encoding_of, open_decoder
     from backend.interpolation.hybrid_generator import HybridGenerator
-    from backend.interpolation.latent_encoder import LatentEncoder
 
+    decoder = open_decoder(settings, engine, stack)
     wake = threading.Event()
     generator = DreamGenerator(
         engine,
@@ -397,7 +399,7 @@ def _loop(
     )
     gaps = GapFiller(
         generator,
-        HybridGenerator(LatentEncoder(engine), settings.interpolation.frames_per_job),
+        HybridGenerator(decoder, settings.interpolation.frames_per_job),
         display.buffer,
         display.pace,
         fps=settings.display.fps,
@@ -405,7 +407,7 @@ def _loop(
         max_pixels=_MAX_PIXELS,
         job_timeout_s=settings.comfyui.job_timeout_seconds,
         path=settings.interpolation.path,
-        encoding=_encoding(settings),
+        encoding=encoding_of(settings),
         clock=time.monotonic,
         wake=wake.set,
     )
@@ -453,6 +455,7 @@ def _loop(
         display.playback,
         fps=settings.display.fps,
         note=" ".join(filter(None, (note, past.store.note))),
+        decoder=decoder,
     )
     return controller, report, aside
 
@@ -460,12 +463,6 @@ def _loop(
 def _size(settings: Settings) -> tuple[int, int] | None:
     size = settings.dream.size
     return None if size is None else (size.width, size.height)
-
-
-def _encoding(settings: Settings) -> Encoding:
-    from backend.utils.picture_formats import Encoding
-
-    return Encoding(settings.display.format, settings.display.quality)
 
 
 def _no_memory(problem: str | None, _request: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from backend.config import ComfyUISettings, Settings
+from backend.config import ComfyUISettings, DisplaySettings, Settings
 from backend.config_lists import AdapterWish
 from backend.core.adapter_files import adapters_of
 from backend.core.comfyui_api import ComfyUIClient
@@ -29,6 +29,7 @@ from backend.core.generator import MODES
 from backend.core.housekeeping import Housekeeping
 from backend.core.job_actions import Patience
 from backend.core.jobs import FileRef
+from backend.core.latent_nodes import AS_JPEG, STREAMED, FrameFormat
 from backend.core.model_choice import ModelWish, choose_models
 from backend.core.supervisor import Supervised
 from backend.core.workflow_files import load_workflow
@@ -169,7 +170,14 @@ def check_dream(settings: Settings) -> Planner:
         _wish(settings.comfyui),
         SamplingChoice(dream.steps, dream.cfg, dream.sampler, dream.scheduler),
         dream.adapters,
+        frames=_frames(settings.display),
+        tiny_vae=settings.interpolation.tiny_vae,
     )
+
+
+def _frames(display: DisplaySettings) -> FrameFormat:
+    """How our own nodes are to encode frames: as the display wants them, so that they stay as they came."""
+    return FrameFormat(display.format, display.quality) if display.format in STREAMED else AS_JPEG
 
 
 def _workflow_planner(settings: Settings, name: str) -> WorkflowPlanner:

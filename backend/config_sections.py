@@ -132,6 +132,10 @@ class InterpolationSettings(Section):
     frames_per_job: int | None = _live(
         AUTO, "In-betweens that the engine decodes in one job; fewer need less memory", ge=1, le=512
     )
+    tiny_vae: ModelName | None = _key(
+        AUTO, "Small VAE of ComfyUI's for in-betweens, e.g. taesd; auto takes the keyframes' own"
+    )
+    scale: float = _key("1", "Share of each side at which in-betweens are decoded", ge=0.25, le=1)
 
 
 class MemorySettings(Section):

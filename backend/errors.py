@@ -15,6 +15,7 @@
     ├── ExportRefused           a film that cannot be made as it is asked for
     ├── MatcherUnfit            a judge of pictures that cannot be had: no weights, a file that is no model
     ├── BrokerTrouble           an MQTT broker that is away, or does not let us in
+    ├── DecoderUnfit            a decoder that cannot be had, or cannot decode such latents
     └── EngineError             the engine (ComfyUI or the embedded one)
         ├── EngineUnreachable   no answer: wait and try again
         │   └── EngineStarting  a process of ours that runs and does not answer yet
@@ -159,6 +160,10 @@ class BrokerTrouble(DreamloopError):  # noqa: N818
 
     def __init__(self, address: str, cause: str) -> None:
         super().__init__(f"no MQTT broker at {address}: {cause}")
+
+
+class DecoderUnfit(DreamloopError):  # noqa: N818
+    """A decoder that cannot be had, or cannot decode such latents: another one is to do it."""
 
 
 class EngineError(DreamloopError):

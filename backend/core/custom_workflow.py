@@ -91,6 +91,8 @@ class CustomBuilder:
                 self._start_from_picture(draft, request)
             case DreamStep():
                 self._start_from_latent(draft, request)
+            case DecodeLatents(tiny=True):
+                raise ValueError("a workflow of your own decodes with the VAE that it loads itself")
             case DecodeLatents():
                 return self._decode(draft, request)
             case EncodePicture():

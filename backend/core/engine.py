@@ -37,6 +37,7 @@ from backend.utils.prompt_manager import Prompt
 log = logging.getLogger(__name__)
 
 _PROBLEMS_TOLD = 5
+_SOME_FILE = FileRef("some.latent", type="temp")
 
 
 class EngineKind(StrEnum):
@@ -247,10 +248,12 @@ class Engine:
         pictures = 0 if workflow.picture_node is None else 1
         return self.client.submit(workflow.graph, deadline_s=self.job_timeout_s, pictures=pictures), workflow
 
-    def submit_decode(self, latents: bytes, count: int, prompt: Prompt) -> DecodeJob:
-        """Upload ``count`` latents as one file and queue their decoding."""
+    def submit_decode(self, latents: bytes, count: int, prompt: Prompt, *, tiny: bool = False) -> DecodeJob:
+        """Upload ``count`` latents as one file and queue their decoding, perhaps by the tiny VAE."""
+        if tiny:  # which the server may not have: nothing is to be uploaded in vain
+            self._workflow(DecodeLatents(_SOME_FILE, prompt.positive, prompt.negative, tiny))
         file = self.upload_latent(latents)
-        workflow = self._workflow(DecodeLatents(file, prompt.positive, prompt.negative))
+        workflow = self._workflow(DecodeLatents(file, prompt.positive, prompt.negative, tiny))
         return DecodeJob(
             self.client.submit(workflow.graph, deadline_s=self.job_timeout_s, pictures=count), count
         )

@@ -27,6 +27,7 @@ from backend.core.workflow_builder import (
     ImageToImage,
     Request,
     TextToImage,
+    TinyVae,
     Workflow,
     WorkflowBuilder,
 )
@@ -125,6 +126,7 @@ class FamilyPlanner:
 
     Attributes:
         frames: How our own nodes are to encode frames; None leaves the nodes alone where they are there.
+        tiny_vae: A small VAE that decodes in-betweens, as VAELoader knows it.
         walks: Whether the dream walks between its keyframes: without, those nodes are of no use.
     """
 
@@ -133,6 +135,7 @@ class FamilyPlanner:
     adapters: Sequence[AdapterWish] = ()
     frames: FrameFormat | None = AS_JPEG
     walks: bool = True
+    tiny_vae: str | None = None
 
     def plan(self, server: PlanServer, house: Housekeeping, catalog: NodeCatalog) -> Plan:
         """Chooses the model and brings the adapters' pictures there.
@@ -155,8 +158,10 @@ class FamilyPlanner:
         adapters = usable(wished, catalog.names)
         for left_out in (one for one in wished if one not in adapters):
             log.warning("%s is left out: the server does not have it", left_out)
-        plain = WorkflowBuilder(models, sampling, house.latent_prefix, adapters)
-        ours = WorkflowBuilder(models, sampling, house.latent_prefix, adapters, self.frames)
+        common = (models, sampling, house.latent_prefix, adapters)
+        tiny = TinyVae(self.tiny_vae, self.tiny_vae in catalog.choices("VAELoader", "vae_name"))
+        plain = WorkflowBuilder(*common, tiny=tiny)
+        ours = WorkflowBuilder(*common, self.frames, tiny)
         pack = self._pack(catalog, ours)
         return Plan(ours if pack.used else plain, models.label, models.family, pack=pack)
 

@@ -111,6 +111,7 @@ class Handles:
         mask: Where the sampling may paint; None for everywhere.
         mask_conditions: Whether the mask is shown to the model too, as inpainting models want it.
         draw: The sampling to come; None in a graph that samples nothing.
+        tiny_vae: A small VAE for in-betweens; None where none is wished for, or there is none.
     """
 
     family: ModelFamily
@@ -124,6 +125,7 @@ class Handles:
     mask: MaskHandle | None = None
     mask_conditions: bool = False
     draw: Draw | None = None
+    tiny_vae: VaeHandle | None = None
 
     @property
     def texts(self) -> tuple[ConditioningHandle, ConditioningHandle]:

@@ -22,6 +22,9 @@ class FrameFormat:
     quality: int = 95
 
 
+STREAMED = ("jpeg", "webp", "png")
+"""What they can encode."""
+
 AS_JPEG = FrameFormat()
 """Quick, small, and hardly to be told from what was encoded."""
 

@@ -31,10 +31,10 @@ def load_models(nodes: GraphNodes, models: Models, *, patched: bool = True) -> H
         if models.text_encoders:
             clip = _load_encoders(nodes, models)
         if models.vae is not None:
-            vae = _load_vae(nodes, models.vae)
+            vae = load_vae(nodes, models.vae)
     elif models.diffusion_model is not None and models.vae is not None:
         unet = nodes.add("UNETLoader", unet_name=models.diffusion_model, weight_dtype="default")
-        model, clip, vae = ModelHandle(unet), _load_encoders(nodes, models), _load_vae(nodes, models.vae)
+        model, clip, vae = ModelHandle(unet), _load_encoders(nodes, models), load_vae(nodes, models.vae)
     else:
         raise ValueError("a checkpoint is needed, or a diffusion model with its text encoders and its VAE")
     patch = models.family.patch
@@ -70,5 +70,6 @@ def _load_encoders(nodes: GraphNodes, models: Models) -> ClipHandle:
     raise ValueError(f"{len(names)} text encoders: one to four can be loaded together")
 
 
-def _load_vae(nodes: GraphNodes, name: str) -> VaeHandle:
+def load_vae(nodes: GraphNodes, name: str) -> VaeHandle:
+    """A VAE of its own, by its name in VAELoader."""
     return VaeHandle(nodes.add("VAELoader", vae_name=name))

@@ -16,6 +16,8 @@ from backend.core.generator import DreamGenerator
 from backend.core.memory_report import MemoryReport
 from backend.core.playback import Playback
 from backend.core.resume_point import ResumePoint
+from backend.interpolation.decoder import Decoder
+from backend.interpolation.decoder_choice import decoder_told
 from backend.utils.prompt_manager import PromptManager
 from backend.utils.status_schema import (
     ConfigStatus,
@@ -50,6 +52,7 @@ class Report:
     Attributes:
         fps: Frames per second as configured.
         note: What is worth knowing about this run.
+        decoder: Of in-betweens; None for the engine with the keyframes' own VAE.
         wall: Now, with a zone.
         recorded: What is kept for films.
         clock: Monotonic seconds, the clock of ``ShownFrame.shown_at``.
@@ -65,6 +68,7 @@ class Report:
     playback: Playback
     fps: float
     note: str
+    decoder: Decoder | None = None
     memory: MemoryReport = field(default_factory=MemoryReport)
     recorded: Callable[[], Recorded] = Recorded
     config: Callable[[], ConfigStatus] = ConfigStatus
@@ -135,7 +139,10 @@ class Report:
 
     def _dream(self) -> DreamStatus:
         newest = self.controller.newest
+        used, problem = decoder_told(self.decoder)
         counts = {
+            "decoder": used,
+            "decoder_problem": problem,
             "mode": self.generator.mode_name,
             "keyframes": self.controller.keyframes,
             "in_betweens": self.gaps.in_betweens,

@@ -16,7 +16,7 @@ from backend.core.handles import GraphNodes, Handles, ImageHandle, LatentHandle
 from backend.core.jobs import FileRef, Graph
 from backend.core.latent_nodes import FrameFormat, WalkFrames, load_latent, save_latent, stream_frames
 from backend.core.model_choice import Models
-from backend.core.model_nodes import encode_texts, load_models
+from backend.core.model_nodes import encode_texts, load_models, load_vae
 from backend.core.picture_nodes import decode, encode, resize_image, resize_latent, scale_latent, start_latent
 from backend.core.sampler_nodes import sample
 from backend.core.sampling import Draw, Sampling
@@ -74,11 +74,16 @@ class DreamStep:
 
 @dataclass(frozen=True)
 class DecodeLatents:
-    """Pictures of a batch of latents; the texts are those of the keyframes, to keep the cache warm."""
+    """Pictures of a batch of latents; the texts are those of the keyframes, to keep the cache warm.
+
+    Attributes:
+        tiny: Decode with the small VAE that the settings name.
+    """
 
     latents: FileRef
     prompt: str
     negative: str
+    tiny: bool = False
 
 
 @dataclass(frozen=True)
@@ -103,6 +108,22 @@ class Workflow:
     latent_node: str | None
 
 
+@dataclass(frozen=True)
+class TinyVae:
+    """A small VAE for in-betweens.
+
+    Attributes:
+        name: As VAELoader knows it; None for none.
+        is_there: Whether the server has it; if so, every graph keeps it warm.
+    """
+
+    name: str | None = None
+    is_there: bool = False
+
+
+NO_TINY_VAE = TinyVae()
+
+
 class WorkflowBuilder:
     """Builds the graphs of one set of models."""
 
@@ -113,6 +134,7 @@ class WorkflowBuilder:
         latent_prefix: Callable[[], str],
         adapters: Sequence[Adapter] = (),
         stream: FrameFormat | None = None,
+        tiny: TinyVae = NO_TINY_VAE,
     ) -> None:
         """Takes what is the same in all graphs.
 
@@ -122,12 +144,14 @@ class WorkflowBuilder:
             latent_prefix: Gives the ``filename_prefix`` of the next saved latent, e.g. ``dreamloop/kf``.
             adapters: What the user adds, in the user's order.
             stream: How our own nodes encode frames; None where the server does not have them.
+            tiny: The small VAE for in-betweens.
         """
         self._models = models
         self._sampling = sampling
         self._latent_prefix = latent_prefix
         self._adapters = tuple(adapters)
         self._stream = stream
+        self._tiny = tiny
 
     @property
     def streams_walks(self) -> bool:
@@ -169,6 +193,10 @@ class WorkflowBuilder:
         nodes, handles = self._warm(request)
         handles = self._stage(Stage.LATENT, nodes, handles)
         latents = load_latent(nodes, request.latents, pack=False)
+        if request.tiny:
+            if handles.tiny_vae is None:
+                raise ValueError("the settings name no small VAE")
+            handles = replace(handles, vae=handles.tiny_vae)
         return Workflow(nodes.nodes, picture_node=self._send(nodes, handles, latents), latent_node=None)
 
     def _walk(self, request: WalkFrames) -> Workflow:
@@ -191,6 +219,9 @@ class WorkflowBuilder:
         nodes = GraphNodes()
         shifted = any(isinstance(one, Shift) for one in self._adapters)
         handles = load_models(nodes, self._models, patched=not shifted)
+        asked_for = isinstance(request, DecodeLatents) and request.tiny
+        if self._tiny.name is not None and (self._tiny.is_there or asked_for):
+            handles = replace(handles, tiny_vae=load_vae(nodes, self._tiny.name))
         handles = self._stage(Stage.MODEL, nodes, handles)
         handles = encode_texts(nodes, handles, request.prompt, request.negative, self._sampling.guidance)
         return nodes, self._stage(Stage.TEXT, nodes, handles)

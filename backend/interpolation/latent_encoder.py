@@ -19,8 +19,11 @@ _UNMARKED_SCALE = 1.0 / 0.18215
 class LatentEngine(Protocol):
     """What decodes and encodes; the engine's session in core stands behind it."""
 
-    def submit_decode(self, latents: bytes, count: int, prompt: Prompt) -> PicturesJob:
-        """Queue the decoding of ``count`` latents; ``prompt`` keeps the server's text cache warm."""
+    def submit_decode(self, latents: bytes, count: int, prompt: Prompt, *, tiny: bool = False) -> PicturesJob:
+        """Queue the decoding of ``count`` latents; ``prompt`` keeps the server's text cache warm.
+
+        ``tiny`` has the small VAE of the settings do it; raises GraphUnfit where the server has none.
+        """
         ...
 
     def submit_walk(self, course: Course, places: tuple[float, ...], prompt: Prompt) -> PicturesJob | None:

@@ -1,4 +1,4 @@
-"""A latent in the size of another: for walks on which the size of the pictures changes."""
+"""A latent in another size: for walks on which the size of the pictures changes, and for quick decoding."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _TINY = 1e-8
+# Fewer cells across hold no picture; and some VAEs fail on them.
+_LEAST_CELLS = 4
 
 
 def resized(latent: Tensor, like: Tensor) -> Tensor:
@@ -46,3 +48,16 @@ def resized(latent: Tensor, like: Tensor) -> Tensor:
     directions = directions / directions.norm(dim=1, keepdim=True).clamp_min(_TINY)
     moved: Tensor = directions * interpolate(lengths, size, mode="bilinear", antialias=True)
     return moved.view(*latent.shape[:-2], *size).to(latent.dtype)
+
+
+def shrunk(latents: Tensor, scale: float) -> Tensor:
+    """Latents at a share of each side, rounded to whole cells; themselves at a scale of 1."""
+    import torch
+
+    rows, columns = (shrunk_cells(int(side), scale) for side in latents.shape[-2:])
+    return resized(latents, torch.empty((*latents.shape[:-2], rows, columns), device="meta"))
+
+
+def shrunk_cells(cells: int, scale: float) -> int:
+    """How many cells of a side remain."""
+    return cells if scale == 1.0 else min(cells, max(_LEAST_CELLS, round(cells * scale)))

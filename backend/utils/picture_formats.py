@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    Pixels: TypeAlias = NDArray[np.uint8]
+Pixels: TypeAlias = "NDArray[np.uint8]"
 
 _PNG_HEAD = b"\x89PNG\r\n\x1a\n"
 _PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
@@ -129,3 +129,19 @@ def pixels_of(data: bytes) -> Pixels:
 
     with Image.open(io.BytesIO(data)) as image:
         return np.asarray(image.convert("RGB"))
+
+
+def size_of(data: bytes) -> tuple[int, int]:
+    """Width and height of an encoded picture; nothing is decoded."""
+    from PIL import Image
+
+    with Image.open(io.BytesIO(data)) as image:
+        return image.size
+
+
+def format_of(data: bytes) -> str:
+    """The name of its format, a key of FORMATS if it is one of them."""
+    from PIL import Image
+
+    with Image.open(io.BytesIO(data)) as image:
+        return (image.format or "").lower()

@@ -196,6 +196,10 @@ class DreamStatus(_Part):
     keyframe_s: Seconds | None = Field(
         default=None, description="engine seconds that the newest keyframe took"
     )
+    decoder: Text = Field(default="engine", description="who decodes in-betweens")
+    decoder_problem: Text | None = Field(
+        default=None, description="why it is not the decoder of the settings; null where it is"
+    )
 
 
 class DisplayStatus(_Part):

@@ -18,6 +18,7 @@ from backend.core.model_choice import ModelWish
 from backend.core.model_families import SDXL
 from backend.core.workflow_builder import TextToImage
 from backend.errors import EngineAnswerError, EngineUnreachable, GraphUnfit, JobFailed, ModelMissing
+from backend.utils.prompt_manager import Prompt
 from tests.fakes.fake_comfy import FakeComfy
 
 
@@ -234,3 +235,17 @@ def test_a_plan_made_before_the_server_is_there_is_the_one_that_is_connected_wit
         comfy.adopt(FamilyPlanner(ModelWish(), SamplingChoice(sampler="eulr")), DreamNeeds())
         with pytest.raises(GraphUnfit, match="eulr"):
             comfy.connect()
+
+
+def test_a_small_vae_that_the_engine_lacks_is_refused_by_name_before_anything_is_uploaded(
+    fake_comfy: FakeComfy,
+) -> None:
+    client = ComfyUIClient(fake_comfy.url)
+    house = Housekeeping(client, instance="test", hour=lambda: "2026010100", clock=lambda: 0.0)
+    planner = FamilyPlanner(ModelWish(), SamplingChoice(), tiny_vae="taesd")
+    comfy = Engine(client, EngineKind.COMFYUI, planner, house, needs=DreamNeeds(), job_timeout_s=60.0)
+    comfy.connect()  # the dream itself needs none
+    uploads = len(fake_comfy.posted("/upload/image"))
+    with pytest.raises(GraphUnfit, match="VAELoader"):
+        comfy.submit_decode(b"latents", 1, Prompt("sea", "sea", ""), tiny=True)
+    assert len(fake_comfy.posted("/upload/image")) == uploads

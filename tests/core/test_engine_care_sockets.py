@@ -15,6 +15,7 @@ from backend.core.engine_jobs import DecodeJob
 from backend.core.model_families import EMBEDDED
 from backend.core.sampling import Sampling
 from backend.core.workflow_builder import DecodeLatents, Request, Workflow, WorkflowBuilder
+from backend.interpolation.walk_course import Course
 from backend.utils.prompt_manager import Prompt
 from backend.utils.status_schema import ReasonCode
 from tests.core.test_comfyui_api import GUARD_S, MODELS
@@ -70,7 +71,10 @@ class SocketEngine:
         workflow = self._builder.build(request)
         return self.client.submit(workflow.graph, deadline_s=GUARD_S, pictures=1), workflow
 
-    def submit_decode(self, latents: bytes, count: int, prompt: Prompt) -> DecodeJob:
+    def submit_walk(self, course: Course, places: tuple[float, ...], prompt: Prompt) -> None:
+        return None
+
+    def submit_decode(self, latents: bytes, count: int, prompt: Prompt, *, tiny: bool = False) -> DecodeJob:
         graph = self._builder.build(
             DecodeLatents(self.upload_latent(latents), prompt.positive, prompt.negative)
         ).graph

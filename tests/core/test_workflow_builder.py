@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from backend.core.graph_validation import graph_problems
 from backend.core.jobs import FileRef
 from backend.core.model_choice import Models
 from backend.core.model_families import FLUX, FLUX2, FLUX_SCHNELL, QWEN_IMAGE, SD15, SDXL_TURBO
@@ -13,10 +14,11 @@ from backend.core.workflow_builder import (
     ImageToImage,
     Request,
     TextToImage,
+    TinyVae,
     WorkflowBuilder,
 )
 from tests.core.graphs import as_checkpoint, build, classes, connected, in_parts, only, usual
-from tests.core.recorded import recorded
+from tests.core.recorded import node_catalog, recorded
 
 PICTURE = FileRef("init.png", "", "input")
 LATENT = FileRef("kf_00001_.latent", "latents", "output")
@@ -209,3 +211,39 @@ def test_cells_of_16_px_want_sizes_divisible_by_16() -> None:
         build(in_parts(FLUX2), TextToImage("a", "", 1, 1000, 576))
     with pytest.raises(ValueError, match="height"):
         build(in_parts(FLUX2), DreamStep(LATENT, "a", "", 1, 0.5, (1024, 568)))
+
+
+def with_tiny_vae(name: str = "taesd", *, is_there: bool = True) -> WorkflowBuilder:
+    models = Models(SD15, checkpoint="tiny-sd15.safetensors")
+    sampling = Sampling(1, 5.0, "euler", "normal")
+    return WorkflowBuilder(models, sampling, lambda: "dream/kf", tiny=TinyVae(name, is_there))
+
+
+@pytest.mark.parametrize("request_", REQUESTS, ids=lambda request: type(request).__name__)
+def test_a_small_vae_is_kept_warm_by_every_graph_and_used_by_none_that_does_not_ask_for_it(
+    request_: Request,
+) -> None:
+    graph = with_tiny_vae().build(request_).graph
+    (tiny,) = (node_id for node_id, node in graph.items() if node["class_type"] == "VAELoader")
+    assert graph[tiny]["inputs"] == {"vae_name": "taesd"}
+    assert not any([tiny, 0] in node["inputs"].values() for node in graph.values())
+
+
+def test_in_betweens_are_decoded_by_the_small_vae_where_that_is_asked_for() -> None:
+    workflow = with_tiny_vae().build(DecodeLatents(LATENT, "a cat", "", tiny=True))
+    assert classes(workflow.graph).count("VAELoader") == 1
+    decode = only(workflow.graph, "VAEDecode")
+    assert workflow.graph[decode["vae"][0]]["inputs"] == {"vae_name": "taesd"}
+
+
+def test_a_small_vae_that_the_server_lacks_is_in_no_graph_but_the_one_that_would_need_it() -> None:
+    lacking = with_tiny_vae("taexx", is_there=False)
+    assert "VAELoader" not in classes(lacking.build(REQUESTS[0]).graph)
+    tiny = lacking.build(DecodeLatents(LATENT, "a cat", "", tiny=True)).graph
+    problems = [str(problem) for problem in graph_problems(tiny, node_catalog("0.33.0"))]
+    assert any("vae_name = 'taexx'" in problem for problem in problems), problems
+
+
+def test_without_a_small_vae_it_cannot_be_asked_for() -> None:
+    with pytest.raises(ValueError, match="no small VAE"):
+        builder().build(DecodeLatents(LATENT, "a cat", "", tiny=True))

@@ -87,8 +87,8 @@ class MemoryEngine:
     def submit(self, request: Request) -> tuple[Job, Workflow]:
         return self._take(request, 1), Workflow({}, "picture", None if self.feeds_pictures else "latent")
 
-    def submit_decode(self, latents: bytes, count: int, prompt: Prompt) -> DecodeJob:
-        request = DecodeLatents(FileRef("batch"), prompt.positive, prompt.negative)
+    def submit_decode(self, latents: bytes, count: int, prompt: Prompt, *, tiny: bool = False) -> DecodeJob:
+        request = DecodeLatents(FileRef("batch"), prompt.positive, prompt.negative, tiny)
         return DecodeJob(self._take(request, count, latents), count)
 
     def submit_walk(self, course: Course, places: tuple[float, ...], prompt: Prompt) -> DecodeJob | None:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from backend.errors import LatentRejected
-from backend.interpolation.latent_size import resized
+from backend.interpolation.latent_size import resized, shrunk
 
 
 def latent(height: int, width: int, channels: int = 4) -> torch.Tensor:
@@ -49,3 +49,16 @@ def test_an_empty_latent_stays_empty() -> None:
 def test_latents_of_another_model_are_refused(other: torch.Tensor) -> None:
     with pytest.raises(LatentRejected, match="no walk"):
         resized(latent(5, 8), other)
+
+
+def test_latents_are_shrunk_to_whole_cells_and_left_alone_at_full_size() -> None:
+    latents = torch.randn(3, 4, 9, 16)
+    assert shrunk(latents, 0.5).shape == (3, 4, 4, 8)
+    assert shrunk(latents, 0.25).shape == (3, 4, 4, 4)
+    assert shrunk(latents, 1.0) is latents
+    assert shrunk(torch.randn(1, 4, 2, 3), 0.25).shape == (1, 4, 2, 3)
+
+
+def test_shrunk_latents_keep_their_length_so_that_they_do_not_turn_grey() -> None:
+    latents = torch.randn(2, 4, 40, 64, generator=torch.Generator().manual_seed(1))
+    assert float(shrunk(latents, 0.5).std()) > 0.9 * float(latents.std())
