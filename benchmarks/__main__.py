@@ -6,7 +6,18 @@ import argparse
 import logging
 from collections.abc import Callable, Iterable
 
-from benchmarks import busy, matching, memory_add, memory_cure, memory_query, paint, walk, window, writing
+from benchmarks import (
+    busy,
+    display_rate,
+    matching,
+    memory_add,
+    memory_cure,
+    memory_query,
+    paint,
+    walk,
+    window,
+    writing,
+)
 
 Row = tuple[str, str, str]
 
@@ -107,6 +118,7 @@ def _memory_add(quick: bool) -> list[Row]:
 
 _PARTS: dict[str, Callable[[bool], list[Row]]] = {
     "busy": _busy,
+    "display_rate": display_rate.rows,
     "matching": _matching,
     "memory_add": _memory_add,
     "memory_cure": memory_cure.rows,
