@@ -57,7 +57,12 @@ class StandIn:
         return ShimSpec(self.output, self.status, self.memory, "127.0.0.1", 0, self.status / "token")
 
     def show(
-        self, data: bytes | None = None, *, suffix: str = ".png", state: State = State.DREAMING
+        self,
+        data: bytes | None = None,
+        *,
+        suffix: str = ".png",
+        state: State = State.DREAMING,
+        seconds: float = 0.2,
     ) -> bytes:
         """Show one more frame, and tell of it."""
         self.sequence += 1
@@ -65,7 +70,7 @@ class StandIn:
         path = self.output / "frames" / f"{self.sequence:09d}{suffix}"
         write_atomic(path, shown)
         link_atomic(path, self.output / "current_frame.png")
-        self.tell(state, self._frame(path, shown))
+        self.tell(state, self._frame(path, shown, seconds))
         return shown
 
     def tell(self, state: State, frame: FrameStatus | None = None) -> None:
@@ -111,7 +116,7 @@ class StandIn:
         known: Mapping[str, Any] = self.answers.get(str(request.get("command")), {"state": "dreaming"})
         return {"ok": True, **known}
 
-    def _frame(self, path: Path, data: bytes) -> FrameStatus:
+    def _frame(self, path: Path, data: bytes, seconds: float) -> FrameStatus:
         return FrameStatus(
             sequence=self.sequence,
             file=f"frames/{path.name}",
@@ -123,7 +128,7 @@ class StandIn:
             kind="in_between",
             theme="aurora",
             shown_at=utc_text(datetime.now(UTC)),
-            duration_s=0.2,
+            duration_s=seconds,
         )
 
 
