@@ -211,7 +211,8 @@ class WorkflowBuilder:
         for stage in (Stage.LATENT, Stage.IMAGE):
             handles = self._stage(stage, nodes, handles)
         image = ImageHandle(nodes.add("LoadImage", image=request.picture.annotated))
-        saved = self._save(nodes, encode(nodes, image, handles.vae))
+        latent = encode(nodes, image, handles.vae)  # which is fetched and needed no more
+        saved = save_latent(nodes, latent, self._latent_prefix(), pack=False)
         return Workflow(nodes.nodes, picture_node=None, latent_node=saved)
 
     def _warm(self, request: Request) -> tuple[GraphNodes, Handles]:

@@ -148,9 +148,10 @@ class _Run:
         total: int,
         image: bytes | None = None,
         kind: PictureType = PictureType.PNG,
+        frame: int | None = None,
     ) -> None:
         self.check_interrupt()
-        self.progress.step(node_id, value, total, image, kind)
+        self.progress.step(node_id, value, total, image, kind, frame)
 
     def check_interrupt(self) -> None:
         if self.is_interrupted():

@@ -40,16 +40,20 @@ def picture(kind: PictureType, image: bytes) -> bytes:
     return struct.pack(">II", BinaryEvent.PICTURE, kind) + image
 
 
-def picture_with_origin(kind: PictureType, image: bytes, *, node_id: str, prompt_id: str) -> bytes:
-    """Event 4: the picture with its prompt and node, for clients that asked for it."""
-    origin = json.dumps(
-        {
-            "node_id": node_id,
-            "prompt_id": prompt_id,
-            "display_node_id": node_id,
-            "parent_node_id": None,
-            "real_node_id": node_id,
-            "image_type": kind.mime,
-        }
-    ).encode()
+def picture_with_origin(
+    kind: PictureType, image: bytes, *, node_id: str, prompt_id: str, frame: int | None = None
+) -> bytes:
+    """Event 4: the picture with its prompt and node, for clients that asked for it.
+
+    ``frame``, its place in a batch, is told by nodes that number their pictures; ComfyUI's own do not.
+    """
+    told = {
+        "node_id": node_id,
+        "prompt_id": prompt_id,
+        "display_node_id": node_id,
+        "parent_node_id": None,
+        "real_node_id": node_id,
+        "image_type": kind.mime,
+    }
+    origin = json.dumps(told if frame is None else {**told, "frame": frame}).encode()
     return struct.pack(">II", BinaryEvent.PICTURE_WITH_ORIGIN, len(origin)) + origin + image

@@ -35,7 +35,12 @@ class OnProgress(Protocol):
     """Tells the clients how far a node is; raises Interrupted if somebody asked for it."""
 
     def __call__(
-        self, value: int, total: int, image: bytes | None = None, kind: PictureType = PictureType.PNG
+        self,
+        value: int,
+        total: int,
+        image: bytes | None = None,
+        kind: PictureType = PictureType.PNG,
+        frame: int | None = None,
     ) -> None: ...
 
 

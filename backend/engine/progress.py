@@ -18,7 +18,14 @@ class Audience(Protocol):
         ...
 
     def show_with_origin(
-        self, kind: PictureType, image: bytes, *, client_id: str | None, prompt_id: str, node_id: str
+        self,
+        kind: PictureType,
+        image: bytes,
+        *,
+        client_id: str | None,
+        prompt_id: str,
+        node_id: str,
+        frame: int | None = None,
     ) -> bool:
         """A picture for a client that asked for its origin; False if this one did not (or is None)."""
         ...
@@ -63,11 +70,17 @@ class Progress:
         total: int,
         image: bytes | None = None,
         kind: PictureType = PictureType.PNG,
+        frame: int | None = None,
     ) -> None:
         """A node got so far, and has perhaps something to show."""
         self._set(node_id, value, total, "running")
         shown = image is None or self._audience.show_with_origin(
-            kind, image, client_id=self._item.client_id, prompt_id=self._item.prompt_id, node_id=node_id
+            kind,
+            image,
+            client_id=self._item.client_id,
+            prompt_id=self._item.prompt_id,
+            node_id=node_id,
+            frame=frame,
         )
         data = {"value": value, "max": total, "prompt_id": self._item.prompt_id, "node": node_id}
         self._audience.tell("progress", data, self._item.client_id)

@@ -175,12 +175,19 @@ class ThreadedAudience:
             self._hub.tell_one(connection, kind, message)
 
     def show_with_origin(
-        self, kind: PictureType, image: bytes, *, client_id: str | None, prompt_id: str, node_id: str
+        self,
+        kind: PictureType,
+        image: bytes,
+        *,
+        client_id: str | None,
+        prompt_id: str,
+        node_id: str,
+        frame: int | None = None,
     ) -> bool:
         if client_id is None or not self._hub.wants_origin(client_id):
             return False
-        frame = messages.picture_with_origin(kind, image, node_id=node_id, prompt_id=prompt_id)
-        self._show(frame, client_id)
+        message = messages.picture_with_origin(kind, image, node_id=node_id, prompt_id=prompt_id, frame=frame)
+        self._show(message, client_id)
         return True
 
     def show(self, kind: PictureType, image: bytes, client_id: str | None) -> None:

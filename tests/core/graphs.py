@@ -1,7 +1,8 @@
 """Graphs for tests: models of every family, catalogs that have them, and what a graph is made of.
 
 The golden graphs under tests/data/graphs are written by ``python -m tests.core.graphs``, to be read before
-they are committed: without an argument those that are not there yet, with names of families just those.
+they are committed: without an argument those that are not there yet, with names of families just those, and
+with "node pack" those of our own nodes.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from backend.core.adapters import Adapter
+from backend.core.adapters import Adapter, TiledVae
 from backend.core.graph_validation import graph_problems
 from backend.core.jobs import FileRef, Graph
+from backend.core.latent_nodes import AS_JPEG, WalkFrames
 from backend.core.model_choice import Models
-from backend.core.model_families import FAMILIES
+from backend.core.model_families import FAMILIES, QWEN_IMAGE, SD15
 from backend.core.model_family import ModelFamily
 from backend.core.node_catalog import NodeCatalog
 from backend.core.workflow_builder import (
@@ -34,6 +36,7 @@ from tests.core.recorded import node_catalog
 
 VERSIONS = ("0.3.64", "0.33.0")
 GOLDEN = Path(__file__).parent.parent / "data" / "graphs"
+GOLDEN_PACKED = GOLDEN.parent / "node_pack_graphs.json"
 
 CHECKPOINT = "model.safetensors"
 LORA = "lora.safetensors"
@@ -42,6 +45,10 @@ UPSCALER = "upscaler.pth"
 PICTURE = FileRef("picture.png", "", "input")
 MASK = FileRef("mask.png", "", "input")
 LATENT = FileRef("kf_00001_.latent", "dreamloop", "output")
+COURSE = '{"path": "slerp", "seconds": 4.0, "start": {"at": 0}, "end": {"at": 1}}'
+WALK = WalkFrames(
+    (LATENT, FileRef("kf_00002_.latent", "dreamloop", "output")), COURSE, (0.25, 0.5, 0.75), "a cat", "fog"
+)
 
 _LOADED = (
     ("CheckpointLoaderSimple", "ckpt_name"),
@@ -114,20 +121,20 @@ def build(models: Models, request: Request, *adapters: Adapter) -> Graph:
 
 
 @cache
-def catalog(version: str) -> NodeCatalog:
-    """A recorded server that has every model of these tests."""
+def catalog(version: str, *, pack: bool = False) -> NodeCatalog:
+    """A recorded server that has every model of these tests, and perhaps our own nodes."""
     names = {CHECKPOINT, LORA, CONTROL_NET, UPSCALER, "other.safetensors"}
     for family in FAMILIES:
         if family.parts:
             names |= {slot.example for slot in (*family.parts.encoders, family.parts.vae)}
-    known = node_catalog(version)
+    known = node_catalog(version, pack=pack)
     for class_type, input_name in _LOADED:
         known = known.with_choices(class_type, input_name, sorted(names))
     return known
 
 
-def problems(graph: Graph, version: str) -> list[str]:
-    return [str(problem) for problem in graph_problems(graph, catalog(version))]
+def problems(graph: Graph, version: str, *, pack: bool = False) -> list[str]:
+    return [str(problem) for problem in graph_problems(graph, catalog(version, pack=pack))]
 
 
 def classes(graph: Graph) -> list[str]:
@@ -172,11 +179,30 @@ def golden_file(family: ModelFamily) -> Path:
 def golden_text(family: ModelFamily) -> str:
     """The graphs of a keyframe, a dream step and a decoding, one node a line."""
     first, _, _, _, step, decoding, _ = requests(family)
-    graphs = {"keyframe": first, "dream_step": step, "decode": decoding}
+    wanted = {"keyframe": first, "dream_step": step, "decode": decoding}
+    return _as_text({name: build(usual(family), request) for name, request in wanted.items()})
+
+
+def packed(models: Models, *adapters: Adapter) -> WorkflowBuilder:
+    """For a server that has our own nodes."""
+    return WorkflowBuilder(models, models.family.sampling(), lambda: "dream/kf", adapters, AS_JPEG)
+
+
+def golden_packed_text() -> str:
+    """The graphs with our own nodes, of a family of ordinary latents and one whose latents have frames."""
+    graphs = {}
+    for family, adapters in ((SD15, ()), (QWEN_IMAGE, (TiledVae(512, 64),))):
+        first, _, _, _, step, _, _ = requests(family)
+        made = packed(usual(family), *adapters)
+        for name, request in {"keyframe": first, "dream_step": step, "walk": WALK}.items():
+            graphs[f"{family.name}: {name}"] = made.build(request).graph
+    return _as_text(graphs)
+
+
+def _as_text(graphs: Mapping[str, Graph]) -> str:
     parts = []
-    for name, request in graphs.items():
-        nodes = build(usual(family), request).items()
-        lines = ",\n".join(f"    {json.dumps(key)}: {json.dumps(node)}" for key, node in nodes)
+    for name, graph in graphs.items():
+        lines = ",\n".join(f"    {json.dumps(key)}: {json.dumps(node)}" for key, node in graph.items())
         parts.append(f'  "{name}": {{\n{lines}\n  }}')
     return "{\n" + ",\n".join(parts) + "\n}\n"
 
@@ -186,6 +212,8 @@ def _number(version: str) -> tuple[int, ...]:
 
 
 if __name__ == "__main__":
+    if "node pack" in sys.argv[1:]:
+        GOLDEN_PACKED.write_text(golden_packed_text(), encoding="utf-8")
     for one in FAMILIES:
         if one.name in sys.argv[1:] or not golden_file(one).exists():
             golden_file(one).write_text(golden_text(one), encoding="utf-8")

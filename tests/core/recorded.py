@@ -34,5 +34,6 @@ def object_info(version: str) -> Any:
 
 
 @cache
-def node_catalog(version: str) -> NodeCatalog:
-    return NodeCatalog.parse(object_info(version))
+def node_catalog(version: str, *, pack: bool = False) -> NodeCatalog:
+    """What it has; ``pack`` with our own nodes, which are the same in both."""
+    return NodeCatalog.parse({**object_info(version), **(recorded("object_info-node-pack") if pack else {})})

@@ -26,6 +26,7 @@ from backend.engine.stock_nodes import stock_nodes
 from backend.engine.worker import Busyness
 from tests.fakes.faulty import FaultyHub, FaultyPainter, Socket
 from tests.fakes.faulty_http import FaultyHttp, HttpFault, Request
+from tests.fakes.pack_nodes import FakePack
 from tests.fakes.painters import NumpyPainter
 
 T = TypeVar("T")
@@ -49,9 +50,11 @@ class FakeComfy:
         painter: What paints; tiny real pictures by default.
         checkpoints: What it has; the embedded engine's own by default.
         up: Whether it listens from the start; else ``restart()`` lets it, on the port that ``url`` names.
+        pack: Whether it has our own nodes.
 
     Attributes:
         painter: The painter inside its wrapper: ``step_s``, ``errors``, ``always``, ``spoil``, ``hold()``.
+        pack: Our own nodes, whether it has them or not.
         port: Stays the same over restarts.
         foreign_ids: The prompts of ``foreign_job``.
     """
@@ -64,6 +67,7 @@ class FakeComfy:
         painter: Painter | None = None,
         checkpoints: list[str] | None = None,
         up: bool = True,
+        pack: bool = False,
     ) -> None:
         self.dialect = Dialect[dialect] if isinstance(dialect, str) else dialect
         self.painter = FaultyPainter(painter or NumpyPainter())
@@ -73,6 +77,8 @@ class FakeComfy:
         self.foreign_ids: set[str] = set()
         self._missing: set[str] = set()
         self._up = up
+        self.pack = FakePack()
+        self._has_pack = pack
         self._http = FaultyHttp()
         self._hub = FaultyHub()
         self._server: EngineServer | None = None
@@ -128,8 +134,11 @@ class FakeComfy:
         )
         if self._checkpoints is not None:
             server.core.workspace.models["checkpoints"] = self._checkpoints
+        self.pack.latents.clear()
+        if self._has_pack:
+            server.core.nodes.update(self.pack.nodes(hub))
         for name in self._missing:
-            del server.core.nodes[name]
+            server.core.nodes.pop(name, None)
         await server.start(self.port)
         self._server = server
 
@@ -217,6 +226,18 @@ class FakeComfy:
         """It is there again, after ``lose_node``."""
         self._missing.discard(name)
         self.server.core.nodes[name] = stock_nodes(self.dialect)[name]
+
+    def lose_pack(self) -> None:
+        """The server does not have our own nodes any more, as after a restart without them."""
+        self._has_pack = False
+        for name in self.pack.nodes(self._hub):
+            self.server.core.nodes.pop(name, None)
+
+    def give_pack(self) -> None:
+        """It has them from now on, but for those that it was told to lose."""
+        self._has_pack = True
+        nodes = self.pack.nodes(self._hub)
+        self.server.core.nodes.update({name: nodes[name] for name in nodes.keys() - self._missing})
 
     def set_checkpoints(self, names: list[str]) -> None:
         self._checkpoints = names
