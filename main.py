@@ -503,6 +503,7 @@ def _source(args: argparse.Namespace) -> ConfigSource:
 
 def _parser() -> argparse.ArgumentParser:
     from backend.cli import (
+        comfyui,
         config,
         control,
         doctor,
@@ -525,7 +526,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     run.add_parser(commands).set_defaults(handler=_run)
     doctor.add_parser(commands).set_defaults(handler=_doctor)
-    for module in (status, control, setting, service, memory, shim, config, engine, export):
+    for module in (status, control, setting, service, memory, comfyui, shim, config, engine, export):
         module.add_parser(commands)
     return parser
 

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from backend.config import ComfyUISettings, DisplaySettings, Settings
+from backend.config import ComfyUISettings, Settings
 from backend.config_lists import AdapterWish
 from backend.core.adapter_files import adapters_of
 from backend.core.comfyui_api import ComfyUIClient
@@ -170,19 +170,24 @@ def check_dream(settings: Settings) -> Planner:
         _wish(settings.comfyui),
         SamplingChoice(dream.steps, dream.cfg, dream.sampler, dream.scheduler),
         dream.adapters,
-        frames=_frames(settings.display),
+        frames=_frames(settings),
+        walks=needs_of(settings).walks,
         tiny_vae=settings.interpolation.tiny_vae,
     )
 
 
-def _frames(display: DisplaySettings) -> FrameFormat:
+def _frames(settings: Settings) -> FrameFormat | None:
     """How our own nodes are to encode frames: as the display wants them, so that they stay as they came."""
+    if settings.comfyui.node_pack == "never":
+        return None
+    display = settings.display
     return FrameFormat(display.format, display.quality) if display.format in STREAMED else AS_JPEG
 
 
 def _workflow_planner(settings: Settings, name: str) -> WorkflowPlanner:
     needs = needs_of(settings)
-    planner = WorkflowPlanner(load_workflow(settings.prompts.folder / "workflows", name), needs.size)
+    workflow = load_workflow(settings.prompts.folder / "workflows", name)
+    planner = WorkflowPlanner(workflow, needs.size, settings.comfyui.node_pack != "never")
     try:
         planner.check(walks=needs.walks, continues=needs.continues)
     except GraphUnfit as unfit:

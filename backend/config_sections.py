@@ -82,6 +82,9 @@ class ComfyUISettings(Section):
     )
     text_encoders: Names = _key("[]", "Files in ComfyUI's text_encoders; none finds them by their names")
     vae: ModelName | None = _key(AUTO, "File in ComfyUI's vae, for families that come in parts")
+    node_pack: Literal["never"] | None = _live(
+        AUTO, "Whether Dreamloop's own nodes are used where ComfyUI has them; never leaves them alone"
+    )
     job_timeout_seconds: float = _live("300", "Seconds after which a job counts as failed", ge=5, le=3600)
     load_timeout_seconds: float = _key(
         "120", "Seconds that a node may run without a sign of progress", ge=5, le=3600

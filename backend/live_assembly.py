@@ -26,6 +26,7 @@ Refuse = Callable[[Sequence[str], Settings, Settings, EngineError], None]
 """Told of keys for which the engine cannot go by the first settings: it still goes by the second."""
 
 _PLANNED = (
+    "comfyui.node_pack",
     "dream.mode",
     "dream.size",
     "dream.adapters",

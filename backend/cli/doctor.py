@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # `main.py --help` must not wait for pydantic and numpy
     from backend.core.comfyui_answers import SystemStats
     from backend.core.engine import Engine
     from backend.core.generator import DreamGenerator, Keyframe
+    from backend.interpolation.decoder import PicturesJob
     from backend.interpolation.latent_encoder import LatentEncoder
     from backend.utils.prompt_manager import Prompt
 
@@ -129,6 +130,9 @@ def _look_at(table: _Table, engine: Engine) -> bool:
     if not table.check("model", lambda: _model(engine)):
         return False
     table.check("nodes", lambda: f"{len(engine.catalog.names)} classes; all that the dream needs are there")
+    facts = engine.facts
+    if facts is not None and facts.kind == "comfyui":
+        table.check("node pack", lambda: facts.pack.sentence)
     return True
 
 
@@ -225,6 +229,8 @@ def _dream(table: _Table, settings: Settings, engine: Engine) -> None:
         if generator.mode.walks:
             table.check("warm path", warm)
             table.check("VAE round trip", round_trip)
+        if engine.facts is not None and engine.facts.pack.used:
+            table.check("streamed walk", lambda: _streamed(encoder, generator, made))
     for keyframe in made:
         generator.retire(keyframe)
     if made:
@@ -240,11 +246,33 @@ def _socket(engine: Engine) -> str:
 def _decoded(encoder: LatentEncoder, latent: Tensor, prompt: Prompt) -> bytes:
     from backend.interpolation.decoder import LatentBatch
 
-    job = encoder.decode(LatentBatch(latent, prompt))
+    return _ended(encoder.decode(LatentBatch(latent, prompt)))[0]
+
+
+def _ended(job: PicturesJob) -> tuple[bytes, ...]:
     until = time.monotonic() + _PICTURE_S
     while not job.done() and time.monotonic() < until:
         time.sleep(0.05)
-    return job.pictures()[0]
+    return job.pictures()
+
+
+def _streamed(encoder: LatentEncoder, generator: DreamGenerator, made: list[Keyframe]) -> str:
+    """Frames of a walk that the server computes by itself, between the newest two keyframes."""
+    import torch
+
+    from backend.interpolation.decoder import LatentBatch
+    from backend.interpolation.walk import Knot, Walk, Waypoint
+
+    points = [
+        Waypoint(generator.latent(one), one.latent.annotated if one.latent else None) for one in made[-2:]
+    ]
+    walk, t = Walk("smooth", Knot(points[0]), Knot(points[1]), 1.0), torch.arange(1, 4) / 4
+    start = time.monotonic()
+    frames = _ended(
+        encoder.decode(LatentBatch(walk.latents(t), made[-1].prompt, tuple(t.tolist()), walk=walk))
+    )
+    size = sum(map(len, frames)) / len(frames)
+    return f"{len(frames)} frames of {size / 1000:.0f} kB came in {time.monotonic() - start:.2f} s"
 
 
 def _warm(generator: DreamGenerator, prompt: Prompt, made: list[Keyframe]) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from backend.core.controller import DreamController
-from backend.core.engine import Engine
+from backend.core.engine import Engine, EngineKind
 from backend.core.frame_buffer import FrameBuffer
 from backend.core.frame_shelf import FrameShelf, ShownFrame
 from backend.core.gap import GapFiller
@@ -116,6 +116,7 @@ class Report:
             socket=connection.socket,
             checkpoint=facts.checkpoint if facts else "",
             family=facts.family.name if facts else "",
+            node_pack=facts.pack.use.value if facts and facts.kind is EngineKind.COMFYUI else None,
             left_files=left,
             left_files_a_day=round(self.engine.house.a_day(left), 1),
             last_error=self.controller.last_error,

@@ -153,6 +153,11 @@ class EngineStatus(_Part):
     )
     checkpoint: Text = Field(default="", description="model file that paints")
     family: Text = Field(default="", description="model family, e.g. SD 1.5")
+    node_pack: Literal["used", "idle", "off", "old", "new", "missing"] | None = Field(
+        default=None,
+        description="Dreamloop's own nodes on a ComfyUI: used; idle: this dream has no use for them; "
+        "off: by the settings; old, new: of a version that does not fit; null without a ComfyUI",
+    )
     left_files: int = Field(
         default=0,
         ge=0,

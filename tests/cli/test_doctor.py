@@ -53,6 +53,7 @@ def test_a_server_with_everything_passes_every_check(
         "reachable",
         "model",
         "nodes",
+        "node pack",
         "test picture",
         "dream step",
         "socket",
@@ -60,9 +61,32 @@ def test_a_server_with_everything_passes_every_check(
         "VAE round trip",
         "housekeeping",
     ]
+    assert "not installed" in told.rows["node pack"]
     assert "64x64" in told.rows["test picture"]
     assert "nothing is loaded or encoded twice" in told.rows["warm path"]
     assert "all is well" in told.end
+
+
+def test_our_own_nodes_are_tried_where_they_are(
+    tmp_path: Path, fake_comfy: FakeComfy, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake_comfy.give_pack()
+    status, told = examined(tmp_path, capsys, fake_comfy.url, dream="{size: 64x64}")
+    assert status == 0, told.rows
+    assert "version 1" in told.rows["node pack"]
+    assert "3 frames" in told.rows["streamed walk"]
+    assert fake_comfy.pack.decoded == [0, 1, 2]
+
+
+def test_nodes_of_ours_that_are_too_old_are_named_and_not_needed(
+    tmp_path: Path, fake_comfy: FakeComfy, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake_comfy.pack.versions = (0, 0)
+    fake_comfy.give_pack()
+    status, told = examined(tmp_path, capsys, fake_comfy.url, dream="{size: 64x64}")
+    assert status == 0, told.rows
+    assert "too old" in told.rows["node pack"]
+    assert "streamed walk" not in told.rows
 
 
 def test_whoever_examines_every_day_leaves_no_more_names_than_the_first_time(
