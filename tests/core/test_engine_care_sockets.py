@@ -80,9 +80,6 @@ class SocketEngine:
         ).graph
         return DecodeJob(self.client.submit(graph, deadline_s=GUARD_S, pictures=count), count)
 
-    def submit_walk(self, course: object, places: object, prompt: Prompt) -> None:
-        """It has none of our own nodes."""
-
     def upload_latent(self, data: bytes) -> FileRef:
         return self.client.upload(data, f"{len(data)}_{time.monotonic_ns()}.latent")
 
