@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -87,14 +88,20 @@ class DreamMemory:
         return vectors, scores
 
 
-def open_memory(settings: Settings, stack: ExitStack) -> tuple[DreamMemory | None, str | None]:
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def open_memory(
+    settings: Settings, stack: ExitStack, *, wall: Callable[[], datetime] = _now
+) -> tuple[DreamMemory | None, str | None]:
     """Open the memory; nothing is waited for.
 
     A memory that cannot be opened is no reason not to dream: then there is a sentence instead. There is
-    neither where none is asked for.
+    neither where none is asked for. ``wall`` tells the time of day, with a zone.
     """
     try:
-        return _opened(settings, stack), None
+        return _opened(settings, stack, wall), None
     except MemoryOff:
         return None, None
     except (StorageError, AlreadyRunning) as error:
@@ -102,7 +109,7 @@ def open_memory(settings: Settings, stack: ExitStack) -> tuple[DreamMemory | Non
         return None, str(error)
 
 
-def _opened(settings: Settings, stack: ExitStack) -> DreamMemory:
+def _opened(settings: Settings, stack: ExitStack, wall: Callable[[], datetime] = _now) -> DreamMemory:
     wishes = settings.memory
     if not wishes.enabled:
         raise MemoryOff
@@ -115,6 +122,7 @@ def _opened(settings: Settings, stack: ExitStack) -> DreamMemory:
         limits=_limits(wishes),
         policy=_policy(wishes, now),
         index=partial(open_index, exact_limit=wishes.exact_limit),
+        clock=wall,
     )
     stack.callback(cache.close)
     matcher.start()
@@ -161,8 +169,11 @@ def scorer_of(
     generator: DreamGenerator,
     encode: Callable[[bytes], Tensor],
     aside: Aside,
+    *,
+    clock: Callable[[], float] = time.monotonic,
+    wall: Callable[[], datetime] = _now,
 ) -> Scorer:
-    """Who judges, remembers and folds in; not yet started."""
+    """Who judges, remembers and folds in, by these clocks; not yet started."""
     wishes = settings.memory
     bring = None if wishes.seeds is None else partial(_bring_seeds, memory, wishes.seeds, generator)
     inject: Callable[[Arc], None] = generator.fold_in
@@ -176,7 +187,8 @@ def scorer_of(
         save=partial(_save, memory.folder / _STATE),
         adopt=memory.adopt,
         chore=Chores(memory.cache, memory.embed, bring).turn,
-        clock=time.monotonic,
+        clock=clock,
+        wall=wall,
     )
     aside.on_dreamt = scorer.take_fresh
     scorer.restore(_stored(memory.folder / _STATE))

@@ -83,3 +83,29 @@ def test_a_memory_that_cannot_be_opened_is_told_and_the_dream_goes_on(
         assert refused.returncode == 1
         assert "no memory" in refused.stderr
         assert running.end() == 0
+
+
+def test_a_dream_that_goes_round_in_circles_is_turned_by_a_fresh_picture(tmp_path: Path) -> None:
+    write_config(
+        tmp_path,
+        dream={"denoise": 0.05, "size": "128x72", "seconds_per_keyframe": 0.5},
+        display={"fps": 2, "buffer_seconds": 60},
+        memory={"matcher": "perceptual", "cooldown_seconds": 0},
+    )
+    with daemon(tmp_path) as running:
+        status = running.wait_for(lambda status: status["memory"]["events"])
+        told, event = status["memory"], status["memory"]["events"][0]
+        assert event["source"] == "fresh"
+        assert "for want of a memory that would do, a fresh picture" in event["reason"]
+        assert (told["fresh"], told["fresh_failed"]) == (1, 0)
+        assert told["fresh_s"] > 0.0
+        assert told["collapse"]["level"] > 0.35
+        later = running.wait_for(
+            lambda status: status["dream"]["keyframes"] >= event["keyframe"] + 2 + event["keyframes"]
+        )
+        assert later["reason"]["code"] == "ok"
+        assert later["dream"]["failed_jobs"] == later["dream"]["rejected"] == 0
+        assert running.end() == 0
+    assert event["reason"] in running.log.read_text()
+    shown = command(tmp_path, "memory", "--json", "show", event["memory"])
+    assert json.loads(shown.stdout)["memory"]["origin"] == "dreamt"

@@ -1,0 +1,161 @@
+"""An engine without a server: the embedded painter, asked directly, done as soon as it is asked."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from backend.core.engine import EngineFacts, EngineKind
+from backend.core.jobs import FileRef, Finished, Job, Picture
+from backend.core.model_families import EMBEDDED
+from backend.core.workflow_builder import DreamStep, Request, TextToImage, Workflow
+from backend.engine import png
+from backend.engine.painter import DreamPainter
+from backend.engine.painting import Latent, Pixels
+from backend.interpolation.decoder import LatentBatch, PicturesJob
+from backend.interpolation.latent_encoder import read_latents, write_latents
+
+Words = tuple[str, str]
+"""Positive and negative."""
+
+
+class Painting:
+    """The painter with its words read once."""
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        self.painter = DreamPainter()
+        self._shape = (1, 4, size[1] // 8, size[0] // 8)
+        self._text = cache(self.painter.text)
+
+    def fresh(self, words: Words, seed: int) -> Latent:
+        return self.moved(np.zeros(self._shape, np.float32), words, seed, 1.0)
+
+    def moved(self, latent: Latent, words: Words, seed: int, denoise: float) -> Latent:
+        positive, negative = (self._text(text) for text in words)
+        sampling = {"steps": 1, "cfg": 4.0, "on_step": lambda *_: None}
+        return self.painter.sample(latent, positive, negative, seed=seed, denoise=denoise, **sampling)
+
+    def picture(self, latent: Latent) -> Pixels:
+        return next(iter(self.painter.decode(latent)))
+
+
+class PaintedEngine:
+    """Keyframes are painted, files lie in memory; what the loop needs of an engine."""
+
+    def __init__(self, painting: Painting) -> None:
+        self.facts: EngineFacts | None = None
+        self.reachable = True
+        self._painting = painting
+        self._files: dict[str, bytes] = {}
+        self._names = 0
+
+    def connect(self) -> EngineFacts:
+        facts = EngineFacts(EngineKind.EMBEDDED, "memory://", "1", "cpu", "dreamloop-painter", EMBEDDED)
+        self.facts = facts
+        return facts
+
+    def submit(self, request: Request) -> tuple[Job, Workflow]:
+        """Paints at once; DreamStep and TextToImage are all that this loop asks for."""
+        latent = self._painted(request)
+        file = self._keep(write_latents(torch.from_numpy(latent)))
+        picture = Picture(png.encode(self._painting.picture(latent)), "png")
+        job = Job(file.filename)
+        job.end(Finished(file.filename, (picture,), {"latent": (file,)}, executed=("latent",), engine_s=0.1))
+        return job, Workflow({}, "picture", "latent")
+
+    def _painted(self, request: Request) -> Latent:
+        if isinstance(request, TextToImage):
+            return self._painting.fresh((request.prompt, request.negative), request.seed)
+        if not isinstance(request, DreamStep):
+            raise TypeError(f"{type(request).__name__} is not painted here")
+        start = read_latents(self._files[request.latent.filename]).numpy()
+        words = request.prompt, request.negative
+        return self._painting.moved(start, words, request.seed, request.denoise)
+
+    def _keep(self, data: bytes) -> FileRef:
+        self._names += 1
+        name = f"{self._names}.latent"
+        self._files[name] = data
+        return FileRef(name)
+
+    def fetch_latent(self, latent: FileRef) -> bytes:
+        return self._files[latent.filename]
+
+    def upload_latent(self, data: bytes) -> FileRef:
+        return self._keep(data)
+
+    def retire_latent(self, latent: FileRef) -> None:
+        self._files.pop(latent.filename, None)
+
+    def encoded(self, picture: bytes) -> torch.Tensor:
+        return torch.from_numpy(self._painting.painter.encode(png.decode(picture)))
+
+    def upload_picture(self, picture: bytes) -> FileRef:
+        raise NotImplementedError("this loop feeds latents")
+
+    def free_memory(self) -> None:
+        """There is none to free."""
+
+    def restart(self) -> bool:
+        return False
+
+
+@dataclass
+class _Decoded:
+    count: int
+
+    def done(self) -> bool:
+        return True
+
+    def pictures(self) -> tuple[bytes, ...]:
+        return (_stand_in(),) * self.count
+
+    def add_done_callback(self, callback: Callable[[], None]) -> None:
+        callback()
+
+
+@dataclass(frozen=True, eq=False)
+class WalkedGap:
+    """What would have been decoded between two keyframes.
+
+    Attributes:
+        latents: Both keyframes and all in-betweens in order, ``[N, C, h, w]``, half precision.
+    """
+
+    latents: NDArray[np.float16]
+
+
+@dataclass
+class RecordingDecoder:
+    """Writes down the latents of every walk instead of painting them, and says that it did."""
+
+    gaps: list[WalkedGap] = field(default_factory=list)
+    _end: bytes = b""
+
+    def decode(self, batch: LatentBatch) -> PicturesJob:
+        assert batch.start is not None and batch.end is not None  # noqa: PT018 - the loop gives both
+        between = batch.latents.numpy().astype(np.float16)
+        last = batch.end.latent.numpy().astype(np.float16)
+        if batch.end.picture == self._end:  # another leg of the same gap
+            known = self.gaps.pop().latents[:-1]
+        else:
+            known = batch.start.latent.numpy().astype(np.float16)
+        self._end = batch.end.picture
+        self.gaps.append(WalkedGap(np.concatenate([known, between, last])))
+        return _Decoded(len(batch))
+
+
+@cache
+def _stand_in() -> bytes:
+    """A small picture that passes every check."""
+    pixels = np.random.default_rng(1).integers(0, 255, (12, 16, 3), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
