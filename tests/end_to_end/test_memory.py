@@ -107,5 +107,3 @@ def test_a_dream_that_goes_round_in_circles_is_turned_by_a_fresh_picture(tmp_pat
         assert later["dream"]["failed_jobs"] == later["dream"]["rejected"] == 0
         assert running.end() == 0
     assert event["reason"] in running.log.read_text()
-    shown = command(tmp_path, "memory", "--json", "show", event["memory"])
-    assert json.loads(shown.stdout)["memory"]["origin"] == "dreamt"
