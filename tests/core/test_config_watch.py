@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import tempfile
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -108,8 +109,7 @@ def renamed_over(path: Path, text: str) -> None:
 
 def by_a_link_that_turns(path: Path, text: str) -> None:
     """As Kubernetes does it, and `ln -sfn`."""
-    folder = path.with_name("..2026")
-    folder.mkdir()
+    folder = Path(tempfile.mkdtemp(prefix="..", dir=path.parent))
     (folder / "config.yaml").write_text(text)
     path.with_name("turned").symlink_to(folder / "config.yaml")
     path.with_name("turned").replace(path)

@@ -20,6 +20,7 @@ import main
 from backend.config import load_settings
 from backend.core.comfyui_http import HttpLimits
 from backend.core.comfyui_socket import SocketTimes
+from backend.core.config_watch import ConfigSource
 from backend.core.job_actions import Patience
 from tests.end_to_end.daemon import write_config
 from tests.fakes.fake_comfy import FakeComfy
@@ -149,9 +150,10 @@ def stage(
             **sections.pop("comfyui", {}),
         },
     }
-    loaded = load_settings(write_config(folder, **settings, **sections), {}).settings
+    path = write_config(folder, **settings, **sections)
+    source = ConfigSource(path, load_settings(path, {}), {})
     watch = Watch(folder / "output", folder / "status" / "status.json", lambda: fake)
-    with watch, main.compose(loaded, None) as dream:
+    with watch, main.compose(source.loaded.settings, None, source) as dream:
         done = threading.Event()
         ticker = threading.Thread(target=_tick, args=(dream, done), name="ticker", daemon=True)
         ticker.start()
