@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import random
 import tempfile
 import time
@@ -71,6 +72,10 @@ def run(settings: Settings, open_engine: OpenEngine) -> int:
         ("status folder", settings.storage.status),
     ):
         table.check(name, lambda folder=folder: _writable(folder))  # type: ignore[misc]
+    if settings.mqtt.broker is not None:
+        from backend.mqtt_assembly import try_broker
+
+        table.check("MQTT broker", lambda: try_broker(settings, os.environ))
     with ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dreamloop-doctor-")))
         storage = settings.storage.model_copy(update={"output": scratch})
@@ -89,11 +94,20 @@ def run(settings: Settings, open_engine: OpenEngine) -> int:
 def _advice(error: Exception) -> str:
     """What to do about the first fault; the others may come from it."""
     from backend.core.owned_comfyui import NAME
-    from backend.errors import EngineAnswerError, EngineUnreachable, GraphRejected, ModelMissing, PromptsError
+    from backend.errors import (
+        BrokerTrouble,
+        EngineAnswerError,
+        EngineUnreachable,
+        GraphRejected,
+        ModelMissing,
+        PromptsError,
+    )
 
     match error:
         case PromptsError():
             return "correct the themes in prompts.folder as told above"
+        case BrokerTrouble():
+            return "start the broker, or correct the mqtt section of config.yaml; the dream does without"
         case StorageError():
             return "make that folder writable, or name another one in config.yaml (storage)"
         case EngineUnreachable(url=url) if url == NAME:

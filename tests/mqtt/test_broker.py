@@ -20,8 +20,11 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from backend.config import settings_from
+from backend.errors import BrokerTrouble
 from backend.mqtt.bridge import Bridge
 from backend.mqtt.link import Link
+from backend.mqtt_assembly import try_broker
 from tests.mqtt.broker import GUARD_S, Broker, House, house, mosquitto, until
 from tests.mqtt.dreams import ShownDream
 
@@ -277,6 +280,20 @@ def test_who_is_not_let_in_says_so_without_the_password(
         with house(broker.port, username="dream", password="right-one") as one:
             until(lambda: online(one))
         next(right, None)
+
+
+def test_the_doctor_logs_in_and_leaves_the_device_as_it_is(
+    dream: ShownDream, bridge: Bridge, broker: Broker
+) -> None:
+    tree = {"mqtt": {"broker": f"mqtt://127.0.0.1:{broker.port}"}}
+    settings = settings_from(json.dumps(tree).encode(), Path("config.yaml"), {}).settings
+    with house(broker.port) as one:
+        until(lambda: online(one))
+        assert "lets us in" in try_broker(settings, {})
+        assert one.newest["dreamloop/availability"] == b"online"
+    broker.stop()
+    with pytest.raises(BrokerTrouble, match="no MQTT broker"):
+        try_broker(settings, {})
 
 
 @pytest.mark.parametrize(
