@@ -139,7 +139,11 @@ def _as_path(value: object) -> object:
 def _read_file(value: Path, info: ValidationInfo) -> Path:
     """Relative files stand beside the settings file, too, and must be there."""
     path = _read_folder(value, info)
-    if not path.is_file():
+    try:
+        there = path.is_file()
+    except OSError as error:  # a name that is too long for the disk
+        raise ValueError(str(error)) from error
+    if not there:
         raise ValueError("not a file that is there")
     return path
 

@@ -339,8 +339,8 @@ def test_sizes_of_files_are_read_as_people_write_them(text: str, count: int) -> 
     assert read_bytes(text) == count
 
 
-@examples(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.text(max_size=60), st.sampled_from(list(keys())))
+@examples(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.text(max_size=60) | st.text("a", min_size=250, max_size=300), st.sampled_from(list(keys())))
 def test_any_value_of_any_key_is_taken_or_refused_with_its_key(
     tmp_path: Path, text: str, dotted: str
 ) -> None:
