@@ -292,7 +292,8 @@ def _judge(words: tuple[Words, ...]) -> Judge:
 
 
 def curve(run: Run, judge: Judge, window: int = 100, stride: int = 10) -> list[tuple[int, float]]:
-    """Distinct pictures in the newest ``window`` keyframes, all along a run."""
+    """Distinct pictures in the newest ``window`` keyframes, all along a run; in a short one, of fewer."""
+    window = min(window, len(run.thumbnails) - stride)
     ends = range(window, len(run.thumbnails) + 1, stride)
     return [(end, vendi(run.thumbnails[end - window : end], judge.thumbnail)) for end in ends]
 
