@@ -20,10 +20,11 @@ from backend.cache.injection import InjectionPolicy, InjectionSettings
 from backend.cache.manager import CacheManager
 from backend.cache.matching import Identity, Matcher
 from backend.cache.policy import MemoryLimits, Policy
+from backend.cache.seeds import SeedsImport
 from backend.cache.vector_index import open_index
 from backend.config import MemorySettings, Settings
 from backend.core.generator import MODES
-from backend.core.memory_chores import Chores
+from backend.core.memory_chores import Chores, SeedFolder
 from backend.core.memory_commands import MemoryCommands
 from backend.core.remembering import MemoryAlbum, Remembering
 from backend.core.scorer import Scorer
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("dreamloop")
 
 _STATE = "policies.json"
-_SEEDS_TOLD = 10
 _STATE_BYTES = 64_000_000
 
 
@@ -175,7 +175,7 @@ def scorer_of(
 ) -> Scorer:
     """Who judges, remembers and folds in, by these clocks; not yet started."""
     wishes = settings.memory
-    bring = None if wishes.seeds is None else partial(_bring_seeds, memory, wishes.seeds, generator)
+    bring = None if wishes.seeds is None else _seed_folder(memory, wishes.seeds, generator).turn
     inject: Callable[[Arc], None] = generator.fold_in
     scorer = Scorer(
         memory.matcher,
@@ -205,20 +205,11 @@ def _matcher_settings(settings: MemorySettings) -> MatcherSettings:
     return MatcherSettings(settings.matcher or "auto", clip)
 
 
-def _bring_seeds(memory: DreamMemory, folder: Path, generator: DreamGenerator) -> bool:
-    size = generator.full_size
-    if size == (0, 0):
-        return False
-    told = memory.cache.import_pictures(folder, size, memory.embed)
-    log.info(
-        "%d pictures of your own from %s are new in the memory, %d are not",
-        len(told.added),
-        folder,
-        told.refused,
-    )
-    for name, why in told.reasons[:_SEEDS_TOLD]:
-        log.info("  %s: %s", name, why)
-    return True
+def _seed_folder(memory: DreamMemory, folder: Path, generator: DreamGenerator) -> SeedFolder:
+    def begin(size_px: tuple[int, int]) -> SeedsImport:
+        return SeedsImport(memory.cache, folder, size_px, memory.embed, pinned=False)
+
+    return SeedFolder(begin, lambda: generator.full_size, time.monotonic)
 
 
 def _save(path: Path, state: Mapping[str, object]) -> None:

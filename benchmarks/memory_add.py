@@ -82,6 +82,9 @@ class _Timed:
     def add_many(self, keys: Keys, vectors: Vectors) -> None:
         self._inner.add_many(keys, vectors)
 
+    def wait_for_room(self, timeout_s: float) -> bool:
+        return self._inner.wait_for_room(timeout_s)
+
     def remove(self, key: int) -> None:
         self._inner.remove(key)
 

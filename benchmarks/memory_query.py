@@ -31,7 +31,8 @@ _BAND = (0.4, 0.7)
 _THEME = 500
 _PART = 10_000
 _ASKED = 1000
-_EVERY_S = 0.1
+_HANDED_IN = 1000
+_EVERY_S = 0.5
 _GUARD_S = 6 * 3600.0
 
 
@@ -154,8 +155,10 @@ def grow(rows: Vectors, asked: Vectors, exact_limit: int = 100_000) -> Grown:
     index = ApproximateIndex(DIMENSION, exact_limit)
 
     def hand_in() -> None:
-        for first in range(0, len(rows), _PART):
-            part = slice(first, first + _PART)
+        for first in range(0, len(rows), _HANDED_IN):
+            while not index.wait_for_room(_GUARD_S):
+                pass
+            part = slice(first, first + _HANDED_IN)
             index.add_many(np.arange(len(rows))[part], rows[part])
 
     handing = threading.Thread(target=hand_in)

@@ -24,10 +24,11 @@ _PART = 256
 
 _AFTER_FAILURE_S = 30.0
 
-_WAITING_LIMIT = 65_536
-"""Vectors over the exact limit that may wait for the graph; who adds still more waits too."""
+_WAITING_LIMIT = 16_384
+"""Once there is a graph, whoever brings very many vectors lets no more of them wait for it than these: each
+question looks through those that wait."""
 
-_ROOM_WAIT_S = 60.0
+_END_S = 60.0
 
 _BAND_LOOK = 1024
 """So many of the nearest are looked through for those within a band."""
@@ -90,17 +91,21 @@ class ApproximateIndex:
         self.add_many(np.array([key]), np.asarray(vector)[None])
 
     def add_many(self, keys: Keys, vectors: Vectors) -> None:
-        """Hold the rows of ``vectors`` under ``keys``; waits while far too many wait for the graph."""
+        """See :class:`~backend.cache.vector_index.VectorIndex`."""
         keys, vectors = checked(self.dimension, keys, vectors)
         for start in range(0, len(keys), _PART):
             part = slice(start, start + _PART)
             with self._changing:
-                self._room.wait_for(self._has_room, timeout=_ROOM_WAIT_S)
                 self._rest.add_many(keys[part], vectors[part])
                 for key in keys[part].tolist():
                     self._drop(key)
                 self._begin_graph()
         self._work.set()
+
+    def wait_for_room(self, timeout_s: float) -> bool:
+        """See :class:`~backend.cache.vector_index.VectorIndex`."""
+        with self._changing:
+            return self._room.wait_for(self._has_room, timeout_s)
 
     def remove(self, key: int) -> None:
         """See :class:`~backend.cache.vector_index.VectorIndex`."""
@@ -146,11 +151,11 @@ class ApproximateIndex:
         with self._changing:
             self._room.notify_all()
         if self._thread:
-            self._thread.join(timeout=_ROOM_WAIT_S)
+            self._thread.join(timeout=_END_S)
 
     def _has_room(self) -> bool:
         stuck = not self._threaded or self.problem is not None or self._closed.is_set()
-        return stuck or len(self._rest) < self._exact_limit + _WAITING_LIMIT
+        return stuck or self._graph is None or len(self._rest) < _WAITING_LIMIT
 
     def _begin_graph(self) -> None:
         if self._graph is not None or len(self._rest) <= self._exact_limit:

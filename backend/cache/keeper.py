@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 _PAGE = 1000
 _MOST_EARLY = 10_000
 _RETRY_S = 30.0
+_ROOM_LOOK_S = 0.5
 
 
 class Keeper:
@@ -296,6 +297,8 @@ class Keeper:
     def _load(self) -> None:
         after = -1
         while not self._interrupted():
+            if not self.index.wait_for_room(_ROOM_LOOK_S):
+                continue
             with self.writing:  # what is read is in the index before anybody can take it away
                 page = self.store.vectors_after(after, _PAGE, self.identity)
                 if not page:

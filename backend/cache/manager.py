@@ -199,6 +199,11 @@ class CacheManager:
         with self._care():
             return self._keeper.store.get(memory_id)
 
+    def ids_like(self, beginning: str, limit: int) -> list[str]:
+        """Ids that begin so."""
+        with self._care():
+            return self._keeper.store.ids_like(beginning, limit)
+
     def vector(self, memory_id: str) -> Vectors | None:
         """Its embedding; None if it has none that can be compared."""
         with self._care():

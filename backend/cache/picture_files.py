@@ -24,6 +24,7 @@ from pathlib import Path
 from PIL import Image
 
 from backend.cache.quarantine import set_aside
+from backend.cache.thumbnail import undecodable
 from backend.errors import PictureRejected, StorageError
 from backend.utils.file_ops import read_at_most, write_atomic
 
@@ -69,7 +70,7 @@ def size_of(picture: bytes) -> PictureSize:
         with Image.open(io.BytesIO(picture), formats=("PNG", "JPEG", "WEBP")) as image:
             width, height, suffix = image.width, image.height, _SUFFIXES[image.format or ""]
     except Exception as error:  # noqa: BLE001 - decoders raise whatever they like at broken bytes
-        raise PictureRejected("broken", f"{len(picture)} bytes: {error or type(error).__name__}") from None
+        raise undecodable(picture, error) from None
     if width * height > MAX_PIXELS:
         raise PictureRejected("broken", f"{width}x{height} is more than {MAX_PIXELS:,} pixels")
     return PictureSize(width, height, suffix)

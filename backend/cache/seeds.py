@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import os
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from backend.cache.matching import Identity
-from backend.cache.memory_row import Added, NewMemory, Origin, Refused
+from backend.cache.memory_row import Added, NewMemory, Origin, Refusal, Refused
+from backend.cache.thumbnail import undecodable
 from backend.errors import PictureRejected, StorageError
 from backend.utils.file_ops import read_at_most
 
@@ -40,6 +42,8 @@ class Rememberer(Protocol):
 
     def add(self, new: NewMemory) -> Added | Refused: ...
 
+    def pin(self, memory_id: str, pinned: bool) -> bool: ...
+
 
 @dataclass(frozen=True)
 class SeedsReport:
@@ -56,10 +60,8 @@ class SeedsReport:
     reasons: tuple[tuple[str, str], ...]
 
 
-def import_seeds(
-    memory: Rememberer, folder: Path, size_px: tuple[int, int], judge: Judge | None, *, pinned: bool
-) -> SeedsReport:
-    """Adds each picture of a folder, in the order of names; those that are none are told, others go on.
+class SeedsImport:
+    """The pictures of a folder on their way into a memory, one a turn, in the order of their names.
 
     Args:
         memory: Where they go.
@@ -69,25 +71,75 @@ def import_seeds(
         pinned: They are never evicted, and never too similar.
 
     Raises:
-        StorageError: The folder cannot be read, or the memory not be written.
+        StorageError: The folder cannot be read.
     """
-    added: list[str] = []
-    refused: list[tuple[str, str]] = []
-    for path in _pictures_in(folder):
+
+    def __init__(
+        self, memory: Rememberer, folder: Path, size_px: tuple[int, int], judge: Judge | None, *, pinned: bool
+    ) -> None:
+        self._memory = memory
+        self._size_px = size_px
+        self._judge = judge
+        self._pinned = pinned
+        self._waiting = deque(_pictures_in(folder))
+        self._added: list[str] = []
+        self._refused: list[tuple[str, str]] = []
+
+    @property
+    def report(self) -> SeedsReport:
+        """What became of them so far."""
+        return SeedsReport(tuple(self._added), len(self._refused), tuple(self._refused[:_MOST_TOLD]))
+
+    def turn(self) -> bool:
+        """Add the next; what is no picture is told. False if there is none left.
+
+        Raises:
+            StorageError: The memory cannot be written; the picture comes again with the next turn.
+            MatcherUnfit: The judge was just replaced; as above.
+        """
+        if not self._waiting:
+            return False
+        path = self._waiting[0]
         try:
-            outcome = memory.add(
-                _seed(memory.identity, covering(_bytes_of(path), size_px), judge, pinned=pinned)
-            )
+            self._add(path)
         except PictureRejected as error:
-            refused.append((path.name, str(error)))
-            continue
+            self._refuse(path, str(error))
+        self._waiting.popleft()
+        if not self._waiting:
+            log.info("%d pictures of your own are new, %d are not", len(self._added), len(self._refused))
+        return True
+
+    def _add(self, path: Path) -> None:
+        picture = covering(_bytes_of(path), self._size_px)
+        outcome = self._memory.add(_seed(self._memory.identity, picture, self._judge, pinned=self._pinned))
         if isinstance(outcome, Added):
-            added.append(outcome.id)
+            self._added.append(outcome.id)
+        elif outcome.reason is Refusal.KNOWN and outcome.nearest_id is not None:
+            if self._pinned:
+                self._memory.pin(outcome.nearest_id, True)
+            self._refused.append((path.name, outcome.reason.value))
         else:
-            refused.append((path.name, f"{outcome.reason}{': ' if outcome.detail else ''}{outcome.detail}"))
-    for name, reason in refused[:_MOST_TOLD]:
-        log.warning("%s was not taken as a seed: %s", name, reason)
-    return SeedsReport(tuple(added), len(refused), tuple(refused[:_MOST_TOLD]))
+            self._refuse(path, f"{outcome.reason}{': ' if outcome.detail else ''}{outcome.detail}")
+
+    def _refuse(self, path: Path, reason: str) -> None:
+        if len(self._refused) < _MOST_TOLD:
+            log.warning("%r was not taken as a seed: %s", path.name, reason)
+        self._refused.append((path.name, reason))
+
+
+def import_seeds(
+    memory: Rememberer, folder: Path, size_px: tuple[int, int], judge: Judge | None, *, pinned: bool
+) -> SeedsReport:
+    """Adds each picture of a folder; see :class:`SeedsImport`.
+
+    Raises:
+        StorageError: The folder cannot be read, or the memory not be written.
+        MatcherUnfit: The judge was just replaced.
+    """
+    seeds = SeedsImport(memory, folder, size_px, judge, pinned=pinned)
+    while seeds.turn():
+        pass
+    return seeds.report
 
 
 def covering(data: bytes, size_px: tuple[int, int]) -> bytes:
@@ -111,7 +163,7 @@ def covering(data: bytes, size_px: tuple[int, int]) -> bytes:
     except PictureRejected:
         raise
     except Exception as error:  # decoders raise whatever they like at broken bytes
-        raise PictureRejected("broken", f"{len(data)} bytes: {error or type(error).__name__}") from error
+        raise undecodable(data, error) from error
     file = io.BytesIO()
     covered.save(file, "PNG", compress_level=6)
     return file.getvalue()

@@ -208,6 +208,14 @@ class MemoryStore(Database):
         rows = self._all(f"SELECT key, id FROM memories WHERE key IN ({marks})", *keys)  # noqa: S608
         return {int(key): str(memory_id) for key, memory_id in rows}
 
+    def ids_like(self, beginning: str, limit: int) -> list[str]:
+        """Ids that begin so, in their order."""
+        rows = self._all(
+            "SELECT id FROM memories WHERE id >= ? AND substr(id, 1, ?) = ? ORDER BY id LIMIT ?",
+            *(beginning, len(beginning), beginning, limit),
+        )
+        return [str(row[0]) for row in rows]
+
     def vector_of(self, memory_id: str, identity: Identity) -> Vectors | None:
         row = self._one(
             "SELECT v.vector FROM memories m JOIN vectors v USING (key) WHERE m.id = ? AND m.identity = ?",

@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from backend.errors import PictureRejected
 
@@ -72,9 +72,17 @@ def open_picture(picture: bytes, side_px: int) -> Image.Image:
     except PictureRejected:
         raise
     except Exception as error:  # decoders raise whatever they like at broken bytes
-        raise PictureRejected("broken", f"{len(picture)} bytes: {error or type(error).__name__}") from error
+        raise undecodable(picture, error) from error
     factor = min(rgb.width, rgb.height) // (2 * side_px)
     return rgb.reduce(factor) if factor > 1 else rgb
+
+
+def undecodable(picture: bytes, error: Exception) -> PictureRejected:
+    """What a decoder raised at some bytes, as people are told it."""
+    if isinstance(error, Image.DecompressionBombError):
+        return PictureRejected("bomb", str(error))
+    why = "no picture" if isinstance(error, UnidentifiedImageError) else str(error) or type(error).__name__
+    return PictureRejected("broken", f"{len(picture):,} bytes: {why}")
 
 
 def pooled(values: NDArray[np.float32], cells: int) -> NDArray[np.float32]:

@@ -23,6 +23,14 @@ class VectorIndex(Protocol):
         """Hold the rows of ``vectors`` under ``keys``, as when a memory is opened."""
         ...
 
+    def wait_for_room(self, timeout_s: float) -> bool:
+        """For whoever brings very many: wait until they would not slow down those who ask.
+
+        Returns:
+            Whether that is so; False if the time is over.
+        """
+        ...
+
     def remove(self, key: int) -> None:
         """Forget ``key``; one that is not held is no error."""
         ...

@@ -10,12 +10,13 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from backend.cli import exit_codes
+from backend.cli.live_line import printable
 
 if TYPE_CHECKING:  # `main.py --help` must not wait for pydantic and numpy
     from backend.config import Settings
@@ -23,6 +24,8 @@ if TYPE_CHECKING:  # `main.py --help` must not wait for pydantic and numpy
 _POLL_S = 0.2
 _LOAD_S = 600.0
 _ASK_S = 10.0
+_KNOWN = "known"
+_MOST_NAMED = 20
 
 Ask = Callable[[Mapping[str, Any]], dict[str, Any]]
 
@@ -34,8 +37,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--json", action="store_true", help="the answer as JSON")
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     ls = actions.add_parser("ls", help="list memories")
-    ls.add_argument("--limit", type=int, default=20, metavar="N")
-    ls.add_argument("--offset", type=int, default=0, metavar="N")
+    ls.add_argument("--limit", type=_at_least(1), default=20, metavar="N", help="so many, at most 200")
+    ls.add_argument("--offset", type=_at_least(0), default=0, metavar="N", help="pass so many over")
     ls.add_argument("--order", choices=("newest", "oldest", "beauty", "shown"), default="newest")
     for name, what in (
         ("show", "all that is known of one"),
@@ -51,9 +54,26 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     export.add_argument("path", type=Path)
     bring = actions.add_parser("import", help="bring an export in, or a folder of your own pictures")
     bring.add_argument("path", type=Path)
-    bring.add_argument("--pictures", action="store_true", help="it is a folder of your own pictures: seeds")
+    bring.add_argument(
+        "--pictures",
+        action="store_true",
+        help="it is a folder of your own pictures: seeds (subfolders are left out)",
+    )
     bring.add_argument("--pinned", action="store_true", help="never let them go")
     return parser
+
+
+def _at_least(least: int) -> Callable[[str], int]:
+    def number(written: str) -> int:
+        try:
+            found = int(written)
+        except ValueError:
+            found = least - 1
+        if found < least:
+            raise argparse.ArgumentTypeError(f"{written!r}: a whole number from {least}")
+        return found
+
+    return number
 
 
 def run(args: argparse.Namespace) -> int:
@@ -131,7 +151,7 @@ def _lines(action: str, answer: Mapping[str, Any]) -> Iterator[str]:
             loading = "" if answer["ready"] else ", still loading"
             yield f"{answer['entries']} memories, {answer['bytes'] / 1e6:.1f} MB{loading}"
         case "show":
-            yield from (f"{key}: {value}" for key, value in answer["memory"].items())
+            yield from (printable(f"{key}: {_words(value)}") for key, value in answer["memory"].items())
         case "pin" | "unpin":
             yield f"{answer['id']} is {'kept for good' if answer['pinned'] else 'kept like others'}"
         case "forget":
@@ -146,7 +166,15 @@ def _lines(action: str, answer: Mapping[str, Any]) -> Iterator[str]:
             report = answer["report"]
             added = report["added"] if isinstance(report["added"], int) else len(report["added"])
             yield f"{added} added, {report['refused']} not"
-            yield from (f"  {what}: {why}" for what, why in report["reasons"])
+            yield from _reason_lines(report["reasons"])
+
+
+def _words(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "none"
+    return "none" if value is None else str(value)
 
 
 def _row(memory: Mapping[str, Any]) -> str:
@@ -155,10 +183,21 @@ def _row(memory: Mapping[str, Any]) -> str:
     )
     shown = f"{memory['times_shown']}x" if memory["times_shown"] else ""
     prompt = memory["prompt"][:60]
-    return (
+    return printable(
         f"{memory['id'][:12]} {marks} {memory['added_at'][:16]} {memory['score']:.2f} {shown:>4} "
         f"{memory['theme'][:16]:<16} {prompt}"
     )
+
+
+def _reason_lines(reasons: Sequence[Sequence[str]]) -> Iterator[str]:
+    """What was there already is counted; what was refused is named."""
+    known = sum(why == _KNOWN for _, why in reasons)
+    if known:
+        yield f"  {known} were there already"
+    named = [(what, why) for what, why in reasons if why != _KNOWN]
+    yield from (printable(f"  {what}: {why}") for what, why in named[:_MOST_NAMED])
+    if len(named) > _MOST_NAMED:
+        yield f"  and {len(named) - _MOST_NAMED} more"
 
 
 def _check_lines(answer: Mapping[str, Any]) -> Iterator[str]:

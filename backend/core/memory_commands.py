@@ -125,15 +125,12 @@ class MemoryCommands:
             raise ValueError(
                 f"id {wished[:70]!r}: at least {_LEAST_ID} characters of an id, as `memory ls` shows it"
             )
-        found = [one for one in self._all() if one.id.startswith(wished)]
-        if len(found) != 1:
-            what = f"{len(found)} memories begin" if found else "no memory begins"
+        found = self._cache.ids_like(wished, 2)
+        memory = self._cache.get(found[0]) if len(found) == 1 else None
+        if memory is None:
+            what = "more than one memory begins" if found else "no memory begins"
             raise ValueError(f"id {wished[:70]!r}: {what} like that")
-        return found[0]
-
-    def _all(self) -> list[Memory]:
-        pages = (self._cache.iterate(offset, _PAGE) for offset in range(0, self._cache.size, _PAGE))
-        return [memory for page in pages for memory in page]
+        return memory
 
     def _pin(self, asked: Mapping[str, Any], pinned: bool) -> Answer:
         memory = self._one(asked)

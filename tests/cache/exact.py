@@ -21,6 +21,9 @@ class TinyIndex:
         for key, vector in zip(keys.tolist(), vectors, strict=True):
             self.add(key, vector)
 
+    def wait_for_room(self, timeout_s: float) -> bool:
+        return True
+
     def remove(self, key: int) -> None:
         self.vectors.pop(key, None)
 

@@ -176,15 +176,32 @@ def test_it_grows_beyond_the_limit_while_it_is_asked() -> None:
     index.close()
 
 
-def test_whoever_adds_too_fast_waits_for_the_graph() -> None:
+def test_whoever_asks_does_not_wait_for_who_changes_it() -> None:
+    rows = dreams(300, 64)
+    index, found = stepped(rows, 100), list[object]()
+    index.turn()
+
+    def ask() -> None:
+        found.append(index.nearest(rows[5], 3)[0][0])
+        found.append(len(index.band(rows[5], 0.0, 0.9, 3)[0]))
+
+    with index._changing:
+        asking = threading.Thread(target=ask, daemon=True)
+        asking.start()
+        asking.join(timeout=_HANG_S)
+    assert found == [5, 3]
+
+
+def test_whoever_brings_very_many_waits_for_the_graph() -> None:
     rows = dreams(600, 32)
-    with mock.patch.multiple(approximate_index, _WAITING_LIMIT=64, _BAND_LOOK=10):
+    with mock.patch.object(approximate_index, "_WAITING_LIMIT", 64):
         index, most = ApproximateIndex(32, 20), 0
         for start in range(0, 600, 10):
+            assert index.wait_for_room(_HANG_S)
             index.add_many(np.arange(start, start + 10), rows[start : start + 10])
             most = max(most, index.waiting)
         index.close()
-    assert most <= 20 + 64 + 10
+    assert most <= 64 + 10
     assert len(index) == 600
 
 
