@@ -122,7 +122,6 @@ def compose(
     from backend.core.desk import Desk
     from backend.core.memory_report import MemoryReport
     from backend.core.report import first_body
-    from backend.core.supervisor import Supervisor
     from backend.live_assembly import LiveParts, open_watch
     from backend.memory_assembly import open_memory
     from backend.resume_assembly import open_past
@@ -184,7 +183,16 @@ def compose(
         shim = _shim(settings, stack)
         wards += [control.part, *([] if watch is None else [watch.part]), *([] if shim is None else [shim])]
         wards += _mqtt(settings, stack)
-        yield Dreamloop(finished, writer, Supervisor(wards, [playback]), controller, shim, watch)
+        yield Dreamloop(finished, writer, _supervise(wards, playback, report), controller, shim, watch)
+
+
+def _supervise(wards: Sequence[Supervised], playback: Playback, report: Report) -> Supervisor:
+    """Who looks after all parts; the status tells what hangs."""
+    from backend.core.supervisor import Supervisor
+
+    supervisor = Supervisor(wards, [playback])
+    report.hangs = lambda: supervisor.stalled
+    return supervisor
 
 
 def _mqtt(settings: Settings, stack: ExitStack) -> list[Supervised]:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from backend.cli import exit_codes
 
@@ -35,7 +38,9 @@ def run(args: argparse.Namespace) -> int:
 
     try:
         storage = load_storage(getattr(args, "config", None), os.environ)
-        answer = ask(storage.status / SOCKET_NAME, {"command": args.control})
+        socket = storage.status / SOCKET_NAME
+        service = service_of(ask(socket, {"command": "status"})) if args.control == "stop" else None
+        answer = ask(socket, {"command": args.control})
     except ConfigError as error:
         print(error, file=sys.stderr)
         return exit_codes.CONFIG
@@ -46,9 +51,33 @@ def run(args: argparse.Namespace) -> int:
         print(f"refused: {answer.get('error', 'without a reason')}", file=sys.stderr)
         return exit_codes.REFUSED
     if args.control == "stop":
-        return _wait_for_the_end(storage.output)
+        ended = _wait_for_the_end(storage.output)
+        if service is not None:
+            print(f"systemd starts it again, since it is a service; to keep it stopped: {service}")
+        return ended
     print(f"{args.control}: done; the dream is {answer.get('state', 'as before')}")
     return exit_codes.OK
+
+
+def service_of(answer: Mapping[str, Any], groups: Path = Path("/proc")) -> str | None:
+    """The command that stops the daemon for good where it is a service of systemd's, else None.
+
+    Args:
+        answer: Of the daemon, when it was asked for its status.
+        groups: Where the kernel tells of processes.
+    """
+    status = answer.get("status")
+    try:
+        pid = int(status["pid"]) if isinstance(status, dict) else 0
+        told = (groups / str(pid) / "cgroup").read_text()
+    except (OSError, KeyError, TypeError, ValueError):
+        return None
+    found = re.search(
+        r"/([a-zA-Z0-9_.\\-]+\.service)$", told.strip().splitlines()[-1] if told.strip() else ""
+    )
+    if found is None:
+        return None
+    return f"systemctl {'--user ' if '/user@' in told else ''}stop {found[1]}"
 
 
 def _wait_for_the_end(output: Path) -> int:

@@ -66,6 +66,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     form.add_argument("--json", action="store_true", help="the whole status as JSON")
     form.add_argument("--watch", action="store_true", help="one line, kept fresh until Ctrl-C")
     form.add_argument("--schema", action="store_true", help="the JSON Schema of the status")
+    form.add_argument("--check", action="store_true", help="does the dream live? exit status 0, else 69")
     return parser
 
 
@@ -88,6 +89,8 @@ def run(args: argparse.Namespace) -> int:
     except ConfigError as error:
         print(error, file=sys.stderr)
         return exit_codes.CONFIG
+    if args.check:
+        return _check(folder)
     return watch(folder) if args.watch else _print_once(folder, as_json=args.json)
 
 
@@ -138,6 +141,18 @@ def _print_once(folder: Path, *, as_json: bool) -> int:
     else:
         print("\n".join([found.headline, *lines_of(found.status)]))
     return exit_codes.OK if found.freshness in (Freshness.LIVE, Freshness.STOPPED) else exit_codes.NO_DAEMON
+
+
+def _check(folder: Path) -> int:
+    """For health checks, which wait for an answer and read little of it."""
+    found = find_status(folder, datetime.now(UTC))
+    if isinstance(found, str):
+        print(found)
+        return exit_codes.NO_DAEMON
+    hangs = found.status.hangs if found.freshness is Freshness.LIVE else None
+    print(found.headline if hangs is None else f"{found.headline}, but {hangs}")
+    lives = found.freshness is Freshness.LIVE and hangs is None
+    return exit_codes.OK if lives else exit_codes.NO_DAEMON
 
 
 def _from_file(path: Path, now: datetime) -> Found | str:

@@ -72,6 +72,7 @@ class Report:
     memory: MemoryReport = field(default_factory=MemoryReport)
     recorded: Callable[[], Recorded] = Recorded
     config: Callable[[], ConfigStatus] = ConfigStatus
+    hangs: Callable[[], str | None] = lambda: None
     wall: Callable[[], datetime] = lambda: datetime.now(UTC)
     clock: Callable[[], float] = time.monotonic
 
@@ -89,6 +90,7 @@ class Report:
             prompts=self._prompts(),
             memory=self.memory.body(),
             config=config,
+            hangs=self.hangs(),
             note=self.note,
         )
 

@@ -372,6 +372,9 @@ class StatusBody(_Part):
     memory: MemoryStatus = Field(default=MemoryStatus(), description="what is remembered")
     prompts: PromptsStatus = Field(default=PromptsStatus(), description="which themes there are")
     config: ConfigStatus = Field(default=ConfigStatus(), description="do the settings of the file hold?")
+    hangs: Text | None = Field(
+        default=None, description="which part stands still though it should not, null while the dream lives"
+    )
     note: Text = Field(default="", description="one thing worth knowing about this run, for people")
 
 

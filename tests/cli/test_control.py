@@ -116,3 +116,29 @@ def test_a_daemon_that_does_not_end_is_told_of(
         assert "told to stop" in capsys.readouterr().err
     finally:
         server.stop()
+
+
+@pytest.mark.parametrize(
+    ("told", "command_line"),
+    [
+        ("0::/system.slice/dreamloop.service\n", "systemctl stop dreamloop.service"),
+        (
+            "0::/user.slice/user-1000.slice/user@1000.service/app.slice/lobby.service\n",
+            "systemctl --user stop lobby.service",
+        ),
+        ("0::/user.slice/user-1000.slice/user@1000.service/app.slice/vte-spawn-1.scope\n", None),
+        ("0::/\n", None),
+        ("", None),
+    ],
+)
+def test_who_stops_a_service_is_told_that_it_comes_back(
+    tmp_path: Path, told: str, command_line: str | None
+) -> None:
+    (tmp_path / "7").mkdir()
+    (tmp_path / "7" / "cgroup").write_text(told)
+    assert command.service_of({"status": {"pid": 7}}, tmp_path) == command_line
+
+
+def test_a_daemon_that_says_nothing_of_itself_is_no_service(tmp_path: Path) -> None:
+    for answer in ({}, {"status": None}, {"status": {"pid": "x"}}, {"status": {"pid": 8}}):
+        assert command.service_of(answer, tmp_path) is None

@@ -84,7 +84,9 @@ def write(folder: Path, status: Status) -> None:
 
 
 def arguments(**options: bool) -> argparse.Namespace:
-    return argparse.Namespace(config=None, **{"json": False, "watch": False, "schema": False, **options})
+    return argparse.Namespace(
+        config=None, **{"json": False, "watch": False, "schema": False, "check": False, **options}
+    )
 
 
 @pytest.mark.parametrize(
@@ -285,3 +287,27 @@ def test_a_terminal_that_goes_away_ends_the_line_not_the_dream() -> None:
     line = LiveLine(Gone())
     line.show(a_status())
     assert not line.on_terminal
+
+
+@pytest.mark.parametrize(
+    ("hangs", "status", "said"),
+    [(None, 0, "is dreaming"), ("the display stands still", 69, "but the display stands still")],
+)
+def test_a_health_check_asks_whether_the_dream_lives_not_whether_a_process_exists(
+    folder: Path, capsys: pytest.CaptureFixture[str], hangs: str | None, status: int, said: str
+) -> None:
+    told = a_status(hangs=hangs).model_dump(mode="json")
+    server = ControlServer(folder / "control.sock", lambda _: {"ok": True, "status": told})
+    server.start()
+    try:
+        assert command.run(arguments(check=True)) == status
+    finally:
+        server.stop()
+    assert said in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("state", [State.STOPPING, State.DREAMING])
+def test_a_health_check_fails_where_none_runs(folder: Path, state: State) -> None:
+    assert command.run(arguments(check=True)) == 69
+    write(folder, a_status(state, pid=DEAD_PID))
+    assert command.run(arguments(check=True)) == 69
