@@ -187,6 +187,7 @@ def _engine(settings: Settings, stack: ExitStack) -> Engine:
 
 
 def _rendering(settings: Settings, engine: Engine, recording: Recording, fps: float) -> Rendering:
+    # The whole VAE at full size, whatever in-betweens on display are decoded with: a film has time.
     decoder = LatentEncoder(engine)
     hybrid = HybridGenerator(decoder, settings.interpolation.frames_per_job)
     return Rendering(

@@ -80,3 +80,18 @@ def test_ctrl_c_leaves_nothing_half(dreaming: Daemon, tmp_path: Path) -> None:
     assert "stopped; there is no" in said
     assert list(tmp_path.iterdir()) == []
     assert left_over(dreaming.output) == []
+
+
+@pytest.mark.long
+def test_a_film_that_fills_the_disk_is_given_up_and_the_dream_does_not_notice(tmp_path: Path) -> None:
+    mount = f"mount -t tmpfs -o size=120m none {tmp_path} && exec {sys.executable} -m"
+    program = ["unshare", "-rm", "sh", "-c", f"{mount} tests.end_to_end.full_disk_film {tmp_path}"]
+    try:
+        done = subprocess.run(
+            program, cwd=MAIN.parent, capture_output=True, text=True, timeout=110, check=False
+        )
+    except FileNotFoundError:
+        pytest.skip("there is no unshare")
+    if "unshare:" in done.stderr or "mount:" in done.stderr:
+        pytest.skip(f"no small disk can be mounted here: {done.stderr[-200:]}")
+    assert done.returncode == 0, done.stderr
