@@ -118,7 +118,6 @@ def _same(one: Path, other: Path) -> bool:
     try:
         if one.samefile(other):
             return True
-        alike = one.stat().st_size == other.stat().st_size and other.stat().st_nlink == 1
-        return alike and one.read_bytes() == other.read_bytes()
+        return one.stat().st_size == other.stat().st_size and one.read_bytes() == other.read_bytes()
     except OSError:
         return False
