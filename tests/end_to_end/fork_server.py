@@ -1,0 +1,64 @@
+"""Starts daemons without their second of imports: ``python -m tests.end_to_end.fork_server``.
+
+It has imported all that ``main.py run`` will need, and forks a child for each start that is asked for on its
+standard input; from there on the child is that command, in a process of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+import torch  # noqa: F401 - what is dear to import
+from safetensors.torch import load  # noqa: F401
+
+import backend.assembly
+import backend.cli.run
+import backend.core.desk
+import backend.core.gap
+import backend.core.resuming
+import backend.film.recorder
+import backend.live_assembly
+import backend.memory_assembly
+import backend.resume_assembly
+import backend.utils.status_writer  # noqa: F401
+import main
+
+
+def _be_the_daemon(config: str, log: str) -> None:
+    """Never returns."""
+    status = 1
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
+        descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        for own, instead in ((0, nothing), (1, descriptor), (2, descriptor)):
+            os.dup2(instead, own)
+        status = main.main(["--config", config, "run"])
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(status)
+
+
+def serve() -> None:
+    """``start CONFIG LOG`` answers with a process id, ``wait PID`` with how that process ended."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is meant for the tests
+    print("ready", flush=True)  # noqa: T201 - how it answers
+    for line in sys.stdin:
+        what, *words = line.split("\t")
+        words = [word.strip() for word in words]
+        if what == "start":
+            child = os.fork()
+            if child == 0:
+                _be_the_daemon(*words)
+            print(child, flush=True)  # noqa: T201
+        else:
+            _, status = os.waitpid(int(words[0]), 0)
+            print(os.waitstatus_to_exitcode(status), flush=True)  # noqa: T201
+
+
+if __name__ == "__main__":
+    serve()
