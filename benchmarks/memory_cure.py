@@ -43,6 +43,7 @@ DENOISE = 0.1
 """Here the painter's loop keeps 2 or 3 distinct pictures of the 30 that the words allow; at 0.45, 15."""
 
 _FRESH = 32
+_QUICK_DISK = "/dev/shm" if Path("/dev/shm").is_dir() else None
 _BESIDE_S = 60
 _THEME_S = 300
 
@@ -99,6 +100,7 @@ class Run:
         touched_time: Share of the shown time that leads to touched keyframes.
         levels: The detector's, where there was one.
         reasons: A sentence for each injection.
+        decided: For each injection, the place of the keyframe on which it was decided.
         fresh: Pictures that were dreamt beside the loop.
     """
 
@@ -109,6 +111,7 @@ class Run:
     touched_time: float
     levels: tuple[float, ...]
     reasons: tuple[str, ...]
+    decided: tuple[int, ...]
     fresh: int
 
     def steps(self) -> Floats:
@@ -120,7 +123,7 @@ def run(case: Case, memory: bool) -> Run:
     """Dream one case."""
     torch.set_num_threads(1)
     painting = Painting(SIZE)
-    with tempfile.TemporaryDirectory(prefix="dreamloop-cure-") as name:
+    with tempfile.TemporaryDirectory(prefix="dreamloop-cure-", dir=_QUICK_DISK) as name:
         folder = Path(name)
         (folder / "prompts").mkdir()
         for number, theme in enumerate(case.themes):
@@ -156,6 +159,7 @@ def _looked_at(painting: Painting, told: Told, of_each: int) -> Run:
         touched_time=told.touched_time_share(),
         levels=tuple(told.levels),
         reasons=tuple(told.reasons),
+        decided=tuple(told.decided),
         fresh=told.fresh,
     )
 

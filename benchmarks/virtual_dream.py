@@ -13,8 +13,10 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
+from unittest.mock import patch
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +35,7 @@ from backend.engine import png
 from backend.engine.painting import Pixels
 from backend.interpolation.hybrid_generator import HybridGenerator
 from backend.memory_assembly import open_memory, scorer_of
+from backend.utils.picture_check import inspect_picture
 from backend.utils.prompt_manager import PromptManager
 from benchmarks.painted_engine import PaintedEngine, Painting, RecordingDecoder, WalkedGap
 
@@ -77,6 +80,7 @@ class Told:
         gaps: The latents of each gap between two keyframes.
         levels: The detector's.
         reasons: A sentence for each injection.
+        decided: For each injection, the place of the keyframe on which it was decided.
         fresh: Pictures that were dreamt beside the loop.
     """
 
@@ -85,6 +89,7 @@ class Told:
     gaps: list[WalkedGap] = field(default_factory=list)
     levels: list[float] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
+    decided: list[int] = field(default_factory=list)
     fresh: int = 0
 
     def touched_share(self) -> float:
@@ -129,9 +134,10 @@ def dream(wishes: Wishes, folder: Path) -> Told:
                 listener(keyframe, latent)
 
         controller.on_keyframe = note
-        while len(told.pictures) < wishes.keyframes:
-            _step(controller, scorer, buffer, clock, told)
-        _finish_gap(controller, told)
+        with patch("backend.core.gap.inspect_picture", cache(inspect_picture)):  # of the one stand-in
+            while len(told.pictures) < wishes.keyframes:
+                _step(controller, scorer, buffer, clock, told)
+            _finish_gap(controller, told)
         told.fresh = aside.dreamt
     return told
 
@@ -148,6 +154,7 @@ def _step(
         busy = True
     if scorer is not None and scorer.injections > injections:
         told.reasons.append(scorer.events[-1].reason)
+        told.decided.append(len(told.pictures) - 1)
     if not busy:
         frame = buffer.take(clock.now)
         clock.now += frame.duration_s if frame is not None else 0.1

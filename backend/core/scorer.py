@@ -17,10 +17,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from backend.cache.arc import arc_weights
-from backend.cache.collapse import CollapseDetector, CollapseState, calibrated
+from backend.cache.collapse import CollapseState
 from backend.cache.injection import Injection, InjectionPolicy, Source
 from backend.cache.matching import Identity, Judgement, Vectors
 from backend.cache.memory_row import Added, Memory, NewMemory, Origin, Refused
+from backend.core.collapse_watch import CollapseWatch
 from backend.core.folding import Arc
 from backend.core.generator import Keyframe
 from backend.core.medicine import FreshPicture, Medicine
@@ -164,8 +165,7 @@ class Scorer:
         self._chore = chore
         self._clock = clock
         self._wall = wall
-        self._detectors: dict[str, CollapseDetector] = {}
-        self._stored: Mapping[str, Any] = {}
+        self._watching = CollapseWatch()
         self._recent: deque[str] = deque(maxlen=_RECENT)
         self._ids: OrderedDict[int, str] = OrderedDict()
         self._offers: deque[_Offer] = deque()
@@ -187,8 +187,9 @@ class Scorer:
 
     def restore(self, stored: Mapping[str, Any]) -> None:
         """Go on from what an earlier run saved; what makes no sense is passed over."""
-        self._stored = stored if isinstance(stored, Mapping) else {}
-        if self._policy is not None and not self._policy.restore(self._stored.get("policy"), self._clock()):
+        known = stored if isinstance(stored, Mapping) else {}
+        self._watching.restore(known.get("detectors"))
+        if self._policy is not None and not self._policy.restore(known.get("policy"), self._clock()):
             log.debug("the injection policy starts anew")
 
     def use(self, policy: InjectionPolicy | None) -> None:
@@ -252,7 +253,7 @@ class Scorer:
         self.newest = judgement
         self.judged += 1
         older = self._nearest_older(judgement.embedding)
-        self.state = self._detector(judgement.identity).see(judgement.embedding, older)
+        self.state = self._watching.see(judgement.embedding, judgement.identity, older)
         added = self._remember(offer, judgement)
         if added is not None:
             self._recent.append(added)
@@ -360,22 +361,8 @@ class Scorer:
         log.info("from keyframe %d: %s", keyframe.number, chosen.reason, extra=EVENT)
         self._inject(arc)
 
-    def _detector(self, identity: Identity) -> CollapseDetector:
-        """The one for embeddings of this sort: numbers of two sorts have nothing to do with each other."""
-        name = str(identity)
-        if name not in self._detectors:
-            detector = CollapseDetector(calibrated(identity.name, identity.version))
-            stored = self._stored.get("detectors")
-            if isinstance(stored, Mapping) and name in stored:
-                detector.restore(stored[name])
-            self._detectors[name] = detector
-        return self._detectors[name]
-
     def _keep_state(self) -> None:
-        detectors = {name: detector.state() for name, detector in self._detectors.items()}
-        known = self._stored.get("detectors")
-        kept = dict(known) if isinstance(known, Mapping) else {}
-        state: dict[str, object] = {"version": 1, "detectors": kept | detectors}
+        state: dict[str, object] = {"version": 1, "detectors": self._watching.state()}
         if self._policy is not None:
             state["policy"] = self._policy.state(self._clock())
         try:

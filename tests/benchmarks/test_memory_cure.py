@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from backend.cache.injection import DELAY
 from benchmarks.distinct import edge_directions, thumbnail, vendi
 from benchmarks.memory_cure import DENOISE, plot, quick, rows_of
 
@@ -30,6 +31,9 @@ def test_a_collapsing_loop_shows_more_distinct_pictures_with_memory_than_without
     assert cured.on.reasons, "the collapse was never answered"
     assert max(cured.on.levels) > 0.5
     assert not cured.off.touched.any()
+    begun = [at for at in np.flatnonzero(cured.on.touched) if not cured.on.touched[at - 1]]
+    waited = [at - decided for at, decided in zip(begun, cured.on.decided, strict=False)]
+    assert set(waited) <= {DELAY - 1, DELAY}, "sooner only where the engine rested and asked for nothing yet"
     assert (cured.on.fresh > 0, cured.off.fresh) == (True, 0)
     assert cured.share <= 0.15
     assert cured.ratio > 1.4, cured.ratio

@@ -10,16 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from PIL import Image
 
 from backend.core.aside import Aside
 from backend.core.controller import DreamController
+from backend.core.folding import Arc
 from backend.core.frame_buffer import FrameBuffer
 from backend.core.frame_shelf import FrameShelf
 from backend.core.frame_spool import FrameSpool
 from backend.core.frames_ahead import Ahead
 from backend.core.gap import GapFiller
-from backend.core.generator import DreamGenerator
+from backend.core.generator import DreamGenerator, Keyframe
 from backend.core.jobs import Failed, FailureKind, Finished, Picture
 from backend.core.pace import Pace
 from backend.core.playback import Playback
@@ -61,6 +63,7 @@ class Dream:
     gaps: GapFiller
     clock: Clock
     aside: Aside
+    generator: DreamGenerator
 
     def settle(self) -> None:
         """Turn until there is nothing to do before the next event."""
@@ -166,7 +169,7 @@ def dream(
         resumed=resumed,
         aside=aside,
     )
-    return Dream(engine, controller, playback, buffer, gaps, clock, aside)
+    return Dream(engine, controller, playback, buffer, gaps, clock, aside, generator)
 
 
 @pytest.fixture
@@ -670,3 +673,25 @@ def test_a_picture_beside_the_loop_is_dreamt_while_the_engine_rests(hybrid: Drea
     assert hybrid.waiting_jobs == "k"
     hybrid.finish_next()
     assert (hybrid.aside.dreamt, hybrid.waiting_jobs) == (1, "")
+
+
+def test_what_is_decided_on_a_keyframe_acts_two_later_and_the_engine_never_waits_for_it(
+    hybrid: Dream,
+) -> None:
+    def decide(keyframe: Keyframe, _: object) -> None:
+        if keyframe.number == 2:
+            hybrid.generator.fold_in(Arc("a memory", torch.ones(1, 4, 5, 8), (0.5, 0.5), "because"))
+
+    hybrid.controller.on_keyframe = decide
+    hybrid.settle()
+    numbers, folded = [], []
+    while len(folded) < 6:
+        sent = hybrid.engine.open_jobs[0]
+        hybrid.finish_next()
+        if not is_walk(sent):
+            numbers.append(hybrid.controller.newest.number)
+            folded.append(hybrid.controller.newest.folded)
+        hybrid.show(0.5)
+        hybrid.settle()
+    assert numbers == [1, 2, 3, 4, 5, 6]
+    assert folded == [None, None, None, "a memory", "a memory", None]

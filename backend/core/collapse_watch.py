@@ -1,0 +1,37 @@
+"""The detectors of collapse, one for each sort of embedding, and what of them survives a restart."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from backend.cache.collapse import CollapseDetector, CollapseState, calibrated
+from backend.cache.matching import Identity, Vectors
+
+
+class CollapseWatch:
+    """Shows each keyframe to the detector for its embedding: numbers of two sorts have nothing in common."""
+
+    def __init__(self) -> None:
+        self._detectors: dict[str, CollapseDetector] = {}
+        self._stored: Mapping[str, object] = {}
+
+    def see(self, embedding: Vectors, identity: Identity, nearest_older: float | None) -> CollapseState:
+        """What the newest keyframe tells; ``nearest_older`` as `CollapseDetector.see` takes it."""
+        return self._detector(identity).see(embedding, nearest_older)
+
+    def state(self) -> dict[str, object]:
+        """All that they know, as plain JSON, with what is stored of detectors that were not needed."""
+        return dict(self._stored) | {name: detector.state() for name, detector in self._detectors.items()}
+
+    def restore(self, stored: object) -> None:
+        """Go on from what `state` gave, each detector when it is first needed; nonsense is passed over."""
+        self._stored = stored if isinstance(stored, Mapping) else {}
+
+    def _detector(self, identity: Identity) -> CollapseDetector:
+        name = str(identity)
+        if name not in self._detectors:
+            detector = CollapseDetector(calibrated(identity.name, identity.version))
+            if name in self._stored:
+                detector.restore(self._stored[name])
+            self._detectors[name] = detector
+        return self._detectors[name]
