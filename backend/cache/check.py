@@ -82,6 +82,11 @@ class CheckReport:
         """Nothing is wrong (somebody else's files in our folders are left alone and do not count)."""
         return not any(flaw is not Flaw.STRANGE_FILE for flaw in self.counts)
 
+    @property
+    def mended(self) -> bool:
+        """Whatever was wrong is right now."""
+        return all(one.repaired for one in self.findings if one.flaw is not Flaw.STRANGE_FILE)
+
 
 @dataclass
 class _Check:
@@ -177,8 +182,8 @@ class _Check:
             index.remove(row.key)
             if flaw is Flaw.BAD_PICTURE:
                 self.files.set_aside(row.picture)
-            elif flaw is Flaw.ROW and is_ours(row.picture) and owner_of(row.picture) == row.id:
-                self.keeper.adopt({row.picture: row.latent if row.latent and is_ours(row.latent) else None})
+            elif flaw is Flaw.ROW and (picture := self.files.picture_of(row.id)):
+                self.keeper.adopt({picture: row.latent if row.latent and is_ours(row.latent) else None})
             # What else belonged to it is without a row now, and goes with such files.
 
     def lone_files(self) -> None:

@@ -155,7 +155,7 @@ class Database:
             return str(damage)
         finally:
             self._checking = None
-        return None if told == ["ok"] else "; ".join(told)[:300]
+        return None if told == ["ok"] else " ".join("; ".join(told).split())[:300]
 
     def interrupt(self) -> None:
         """Lets a :meth:`check` that is under way fail, that nobody waits for it."""

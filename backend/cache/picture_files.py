@@ -97,6 +97,12 @@ def is_ours(relative: str) -> bool:
     return bool(_PICTURE.fullmatch(relative) or _LATENT.fullmatch(relative))
 
 
+def _places_of(picture_id: str) -> list[str]:
+    """Where the picture of an id may lie; nowhere if it is no id."""
+    places = [picture_path(picture_id, suffix) for suffix in dict.fromkeys(_SUFFIXES.values())]
+    return [place for place in places if is_ours(place)]
+
+
 def is_temporary(relative: str) -> bool:
     """Whether it is what :func:`write_atomic` writes into before it renames."""
     return bool(_TEMPORARY.fullmatch(relative))
@@ -170,6 +176,10 @@ class MemoryFiles:
             return None
         except OSError as error:
             raise StorageError(path, error) from error
+
+    def picture_of(self, picture_id: str) -> str | None:
+        """The picture of an id, relative, if it is there."""
+        return next((place for place in _places_of(picture_id) if self.size(place) is not None), None)
 
     def size(self, relative: str) -> int | None:
         """Bytes of a file; None if there is no such file."""

@@ -123,7 +123,7 @@ class SeedsImport:
 
     def _refuse(self, path: Path, reason: str) -> None:
         if len(self._refused) < _MOST_TOLD:
-            log.warning("%r was not taken as a seed: %s", path.name, reason)
+            log.info("%r was not taken as a seed: %s", path.name, reason)
         self._refused.append((path.name, reason))
 
 

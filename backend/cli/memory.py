@@ -106,7 +106,8 @@ def run(args: argparse.Namespace) -> int:
         print(f"refused: {answer.get('error', 'without a reason')}", file=sys.stderr)
         return exit_codes.REFUSED
     print(json.dumps(answer, indent=2) if args.json else "\n".join(_lines(args.action, answer)))
-    return exit_codes.OK if answer.get("whole", True) or args.action != "check" else exit_codes.REFUSED
+    well = args.action != "check" or answer["whole"] or answer["mended"]
+    return exit_codes.OK if well else exit_codes.REFUSED
 
 
 @contextmanager
@@ -207,4 +208,7 @@ def _check_lines(answer: Mapping[str, Any]) -> Iterator[str]:
     for finding in report["findings"][:20]:
         mended = " (mended)" if finding["repaired"] else ""
         yield f"    {finding['where']}: {finding['flaw']}{mended}"
-    yield "nothing is wrong" if answer["whole"] else "`memory check --repair` mends what can be"
+    if answer["whole"]:
+        yield "nothing is wrong"
+    else:
+        yield "all of it is mended" if answer["mended"] else "`memory check --repair` mends what can be"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
 from collections.abc import Callable, Container
 from dataclasses import dataclass
@@ -13,10 +14,13 @@ from backend.cache.injection import Candidate, Source
 from backend.cache.matching import Identity, Judgement, Vectors
 from backend.cache.memory_row import Memory, Origin
 from backend.core.generator import Keyframe
+from backend.errors import LatentRejected
 from backend.interpolation.latent_encoder import read_latents
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+log = logging.getLogger(__name__)
 
 # Candidates are looked for in bands: of a large memory the nearest alone would be too like the present.
 _BANDS = ((0.0, 0.3), (0.3, 0.5), (0.5, 0.7), (0.7, 0.95))
@@ -31,6 +35,8 @@ class Cabinet(Protocol):
     def band(self, vector: Vectors, low: float, high: float, k: int) -> list[tuple[str, float]]: ...
 
     def latent(self, memory_id: str) -> bytes | None: ...
+
+    def refuse_latent(self, memory_id: str) -> None: ...
 
     def picture(self, memory_id: str) -> bytes: ...
 
@@ -70,6 +76,8 @@ class Medicine:
     ) -> None:
         self.fresh: FreshPicture | None = None
         """The newest that was dreamt beside the loop and not yet folded in."""
+        self.shape: tuple[int, ...] | None = None
+        """Of the dream's latents: those of another model have nothing to do with them."""
         self._memory = memory
         self._encode = encode
         self._wall = wall
@@ -91,7 +99,8 @@ class Medicine:
         return [*(one for one in told if one.id != fresh.id), fresh]
 
     def latent_of(self, chosen_id: str) -> Tensor:
-        """A candidate's latent; a seed picture has none, so the engine makes it when it is needed.
+        """A candidate's latent; a seed picture has none, so the engine makes it when it is needed. So it does
+        where the latent is no good, or another model's.
 
         Raises:
             DreamloopError: It is gone, or the engine cannot encode it.
@@ -99,8 +108,21 @@ class Medicine:
         if self.fresh is not None and self.fresh.id == chosen_id:
             latent, self.fresh = self.fresh.latent, None
             return latent
-        data = self._memory.latent(chosen_id)
-        return self._encode(self._memory.picture(chosen_id)) if data is None else read_latents(data)
+        stored = self._stored_latent(chosen_id)
+        return self._encode(self._memory.picture(chosen_id)) if stored is None else stored
+
+    def _stored_latent(self, memory_id: str) -> Tensor | None:
+        """None where there is none that fits: then its picture is as good."""
+        data = self._memory.latent(memory_id)
+        if data is None:
+            return None
+        try:
+            latent = read_latents(data)
+        except LatentRejected as error:
+            log.warning("the latent of memory %s is set aside: %s", memory_id[:12], error)
+            self._memory.refuse_latent(memory_id)
+            return None
+        return latent if self.shape is None or latent.shape[:2] == self.shape[:2] else None
 
     def _fresh_candidate(self, at: Vectors, identity: Identity, theme: str) -> Candidate | None:
         fresh = self.fresh

@@ -151,7 +151,7 @@ class MemoryCommands:
 
     def _check(self, repair: bool) -> Answer:
         report = self._cache.check(repair=repair)
-        return {"report": plain(asdict(report)), "whole": report.whole}
+        return {"report": plain(asdict(report)), "whole": report.whole, "mended": report.mended}
 
     def _import(self, asked: Mapping[str, Any]) -> Answer:
         path = _path(asked)

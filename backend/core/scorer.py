@@ -67,6 +67,8 @@ class Recollection(Protocol):
 
     def latent(self, memory_id: str) -> bytes | None: ...
 
+    def refuse_latent(self, memory_id: str) -> None: ...
+
     def picture(self, memory_id: str) -> bytes: ...
 
     def shown(self, memory_id: str) -> bool: ...
@@ -250,6 +252,8 @@ class Scorer:
     def _watch(self, offer: _Offer, judgement: Judgement) -> None:
         """A keyframe of the dream: is it going round in circles, and what is to be done?"""
         keyframe = offer.keyframe
+        if offer.latent is not None:
+            self._medicine.shape = tuple(offer.latent.shape)
         self.newest = judgement
         self.judged += 1
         older = self._nearest_older(judgement.embedding)

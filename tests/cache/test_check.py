@@ -78,7 +78,10 @@ def test_each_flaw_is_found_left_alone_then_mended(tmp_path: Path, flaw: Flaw) -
         assert dict(found.counts) == {flaw: 1}
         assert not found.findings[0].repaired
         assert files_in(tmp_path) == before
-        assert memory.check(repair=True).findings[0].repaired
+        assert not found.mended
+        mending = memory.check(repair=True)
+        assert mending.findings[0].repaired
+        assert mending.mended
         after = memory.check(repair=True)
         assert after.whole or set(after.counts) == {Flaw.LONE_FILE}  # the latent of a row that went
         assert memory.check().whole
@@ -121,7 +124,10 @@ def test_the_row_that_leads_out_of_the_memory_reads_and_removes_nothing_there(tm
     with open_memory(folder) as memory:
         assert dict(memory.check().counts)[Flaw.ROW] == 1
         memory.check(repair=True)
-        assert memory.get(one) is None
+        row = memory.get(one)
+        assert row is not None
+        assert (row.picture, row.latent) == (f"pictures/{one[:2]}/{one}.png", None)
+        assert memory.check().whole
     assert outside.read_bytes() == picture(1)
 
 

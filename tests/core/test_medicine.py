@@ -90,3 +90,22 @@ def test_a_fresh_picture_is_given_once() -> None:
     cabinet.fresh = fresh()
     assert torch.equal(cabinet.latent_of(cabinet.fresh.id), LATENT)
     assert cabinet.candidates(SEEN, "sea", ()) == []
+
+
+def test_a_latent_of_another_model_is_made_anew_from_the_picture_and_kept() -> None:
+    album = Album()
+    cabinet, memory = medicine(album), remember(album, b"old")
+    cabinet.shape = (1, 4, 7, 9)
+    assert torch.equal(cabinet.latent_of(memory), LATENT)
+    cabinet.shape = (1, 16, 7, 9)
+    assert torch.equal(cabinet.latent_of(memory), torch.zeros(1, 4, 2, 2))
+    assert album.latent(memory) is not None
+
+
+def test_a_latent_that_is_none_is_set_aside_and_made_anew_from_the_picture() -> None:
+    album = Album()
+    cabinet, memory = medicine(album), remember(album, b"old")
+    row, new = album.rows[memory]
+    album.rows[memory] = (row, replace(new, latent=b"garbage"))
+    assert torch.equal(cabinet.latent_of(memory), torch.zeros(1, 4, 2, 2))
+    assert album.latent(memory) is None

@@ -72,6 +72,10 @@ class Album:
     def latent(self, memory_id: str) -> bytes | None:
         return self.rows[memory_id][1].latent
 
+    def refuse_latent(self, memory_id: str) -> None:
+        row, new = self.rows[memory_id]
+        self.rows[memory_id] = (replace(row, latent=None), replace(new, latent=None))
+
     def picture(self, memory_id: str) -> bytes:
         return self.rows[memory_id][1].picture
 
