@@ -5,12 +5,15 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import TYPE_CHECKING
 
 from backend.errors import LatentRejected, StorageError
 from backend.film.keyframe_files import KeyframeFile, Told, read_keyframe, read_told
+from backend.interpolation.gap_length import stretch
+from backend.interpolation.latent_size import resized
+from backend.interpolation.spherical_lerp import angle_between
 from backend.interpolation.walk import Knot, Walk, Waypoint
 from backend.utils.prompt_manager import Prompt
 
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _LATENTS_KEPT = 8
+_TURNS = 12
+"""So many of the newest turns tell how far a dream usually turns."""
 
 
 @dataclass(frozen=True)
@@ -107,9 +112,25 @@ class Recording:
         for end in range(1, len(self.keyframes)):
             yield self._joint(end - 1, end, self.keyframes[end].gap_s, self.keyframes[end].told.walks)
         if self.loops:
-            usual_s = median(one.gap_s for one in self.keyframes)
-            walks = any(one.told.walks for one in self.keyframes)
-            yield self._joint(len(self.keyframes) - 1, 0, usual_s, walks)
+            yield self._closing()
+
+    def _closing(self) -> Joint:
+        """From the last back to the first; if that is far, it takes its time."""
+        last, usual_s = len(self.keyframes) - 1, median(one.gap_s for one in self.keyframes)
+        walks = any(one.told.walks for one in self.keyframes)
+        joint = self._joint(last, 0, usual_s, walks)
+        if not joint.walks:
+            return joint
+        turns = [self._angle(end - 1, end) for end in range(1, last + 1)[-_TURNS:]]
+        return replace(joint, seconds=usual_s * stretch(self._angle(last, 0), median(turns)))
+
+    def _angle(self, start: int, end: int) -> float:
+        """Radians between two keyframes; 0 where they cannot be compared."""
+        try:
+            one, other = self.latent(start), self.latent(end)
+            return angle_between(resized(one, other), other)
+        except (LatentRejected, StorageError):
+            return 0.0
 
     def latent(self, place: int) -> Tensor:
         """The latent of a keyframe, float32.

@@ -15,6 +15,7 @@ from backend.film.recording import Recording, usable
 from backend.film.rendering import Rendering
 from backend.film.stills import Still
 from backend.interpolation.decoder import LatentBatch
+from backend.interpolation.gap_length import stretch
 from backend.utils.prompt_manager import Prompt
 from tests.film.pictures import encoded, moving
 
@@ -152,10 +153,10 @@ def test_a_ring_leads_from_the_last_keyframe_back_to_the_first(tmp_path: Path) -
     painter = Painter()
     film = rendering(circle(tmp_path), painter, loops=True)
     stills = list(film)
-    assert len(stills) == 40
-    assert film.seconds == pytest.approx(4.0)
+    closing = len(stills) - 30
+    assert film.seconds == pytest.approx(3.0 + closing / 10, abs=0.06)
     way = turns(painter)
-    assert way[30:] == pytest.approx([0.9 - 0.09 * step for step in range(10)], abs=2e-3)
+    assert way[30:] == pytest.approx([0.9 - 0.9 * step / closing for step in range(closing)], abs=2e-3)
     assert max(abs(a - b) for a, b in itertools.pairwise([*way, way[0]])) < 0.1
 
 
@@ -300,3 +301,10 @@ def test_the_smooth_path_passes_every_keyframe_without_a_kink(tmp_path: Path, lo
         speed = way.diff(dim=0) * 100.0
         kinks[path] = float(speed.diff(dim=0).norm(dim=1).max() / speed.norm(dim=1).mean())
     assert kinks["smooth"] < 0.2 < kinks["slerp"] / 2
+
+
+def test_a_ring_takes_its_time_to_close_where_its_end_is_far_from_its_beginning(tmp_path: Path) -> None:
+    near, far = (rendering(circle(tmp_path / str(count), count), Painter(), loops=True) for count in (2, 4))
+    assert near.seconds == pytest.approx(2.0)
+    assert far.seconds == pytest.approx(3.0 + stretch(0.9, 0.3), abs=0.02)
+    assert far.seconds > 5.0
