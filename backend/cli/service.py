@@ -95,8 +95,8 @@ def run(args: argparse.Namespace, run_command: Run | None = None) -> int:
 
 
 def _rights(error: Exception, args: argparse.Namespace) -> str:
-    if not _for_machine(args):
-        return str(error)
+    if not _for_machine(args) or os.geteuid() == 0:
+        return f"{error}. Nothing was changed."
     words = " ".join(["main.py service", args.service_action])
     return (
         f"{error}: a service of the whole machine is for root. Nothing was changed.\n"

@@ -94,7 +94,7 @@ def _said(edit: Edit) -> str:
     if not edit.changes:
         return f"{edit.key} is {edit.new} in {edit.path} already"
     origin = edit.loaded.origins[edit.key]
-    where = origin if origin.startswith(str(edit.path)) else str(edit.path)
+    where = origin if edit.overridden_by is None and origin != "default" else str(edit.path)
     return f"{edit.key} is {edit.new} in {where} now, it was {edit.old}"
 
 

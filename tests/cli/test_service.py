@@ -4,6 +4,9 @@ import argparse
 import os
 import pwd
 import shutil
+import subprocess
+import sys
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -118,6 +121,7 @@ def test_without_rights_it_says_so_and_nothing_is_changed(
         return opened(path, flags, mode, **other)  # type: ignore[arg-type]
 
     monkeypatch.setattr(os, "open", refuse)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
     systemd = Systemd()
     assert run(home, systemd, "install", "--system", "--as", "daemon") == 77
     said = capsys.readouterr().err
@@ -256,3 +260,47 @@ def test_a_container_has_a_systemctl_and_nobody_behind_it(
     found = service._registration(args, service._plan(args), service._execute)
     assert not service._manager_runs(found)
     assert "Type=notify" in found.text
+
+
+_AS_NOBODY = """
+import argparse, contextlib, io, os, sys
+from pathlib import Path
+from backend.cli import service
+
+def run(*words):
+    parser = argparse.ArgumentParser()
+    service.add_parser(parser.add_subparsers())
+    args = parser.parse_args(["service", *words, "--system", "--as", "daemon"])
+    args.config = Path(sys.argv[1])
+    return service.run(args)
+
+with contextlib.redirect_stdout(io.StringIO()):
+    run("print")  # what is needed is read while it still may be
+os.setgroups([])
+os.setresgid(65534, 65534, 65534)
+os.setresuid(65534, 65534, 65534)
+sys.exit(run("install"))
+"""
+
+
+def test_somebody_without_rights_is_refused_by_the_system_itself() -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can become somebody else")
+    before = sorted(Path("/etc/systemd/system").glob("*")) if Path("/etc/systemd/system").is_dir() else None
+    if before is None:
+        pytest.skip("there is no /etc/systemd/system here")
+    with tempfile.TemporaryDirectory(prefix="dl") as folder:
+        Path(folder).chmod(0o755)
+        (Path(folder) / "config.yaml").write_text("dream: {denoise: 0.5}\n")
+        tried = subprocess.run(
+            [sys.executable, "-c", _AS_NOBODY, f"{folder}/config.yaml"],
+            cwd=Path(__file__).parents[2],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+    assert tried.returncode == 77, tried.stderr
+    assert "Permission denied" in tried.stderr
+    assert "run the same with sudo" in tried.stderr
+    assert sorted(Path("/etc/systemd/system").glob("*")) == before
