@@ -33,6 +33,7 @@ from backend.core.latent_nodes import AS_JPEG, STREAMED, FrameFormat
 from backend.core.model_choice import ModelWish, choose_models
 from backend.core.supervisor import Supervised
 from backend.core.workflow_files import load_workflow
+from backend.decoder_assembly import decoder_problems
 from backend.engine.process import EngineProcess
 from backend.errors import ConfigError, EngineError, GraphUnfit, Problem, StorageError
 
@@ -162,8 +163,15 @@ def check_dream(settings: Settings) -> Planner:
     """
     dream = settings.dream
     if dream.workflow is not None:
+        problems = [*decoder_problems(settings.interpolation)]
+        if problems:
+            raise ConfigError(problems)
         return _workflow_planner(settings, dream.workflow)
-    problems = [*_family_problems(settings.comfyui.family), *_adapter_problems(dream.adapters)]
+    problems = [
+        *_family_problems(settings.comfyui.family),
+        *_adapter_problems(dream.adapters),
+        *decoder_problems(settings.interpolation),
+    ]
     if problems:
         raise ConfigError(problems)
     return FamilyPlanner(

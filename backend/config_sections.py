@@ -135,6 +135,11 @@ class InterpolationSettings(Section):
     frames_per_job: int | None = _live(
         AUTO, "In-betweens that the engine decodes in one job; fewer need less memory", ge=1, le=512
     )
+    decoder: Literal["engine", "local"] = _key("engine", "Who decodes in-betweens: the engine, or a VAE here")
+    vae: File | None = _key(AUTO, "The VAE's safetensors file, for local; auto: none")
+    device: Literal["cpu", "cuda", "mps"] | None = _key(
+        AUTO, "What local computes on; auto: the best there is"
+    )
     tiny_vae: ModelName | None = _key(
         AUTO, "Small VAE of ComfyUI's for in-betweens, e.g. taesd; auto takes the keyframes' own"
     )

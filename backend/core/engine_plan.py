@@ -209,5 +209,5 @@ class WorkflowPlanner:
     def _plan(self, latent_prefix: Callable[[], str], pack: NodePack) -> Plan:
         builder = CustomBuilder(self.workflow, latent_prefix, self.size)
         width, height = builder.size or _NO_SIZE
-        family = replace(SD15, name="custom", width=width, height=height)
+        family = replace(SD15, name="custom", line="custom", width=width, height=height)
         return Plan(builder, f"workflow {self.workflow.name}", family, builder.feeds_pictures, pack)

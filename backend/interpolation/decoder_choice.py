@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from typing import TypeAlias
 
@@ -26,13 +27,22 @@ class DecoderChoice:
         wished: Decodes what it can.
         other: Decodes the rest; it is the engine in the end.
         clock: Monotonic seconds.
+        patience_s: A job of the wished one that has not ended by then never will.
 
     Attributes:
         problem: Why the wished one is not used, for people; None while it is.
     """
 
-    def __init__(self, name: str, wished: Decoder, other: Decoder, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        name: str,
+        wished: Decoder,
+        other: Decoder,
+        clock: Callable[[], float],
+        patience_s: float = math.inf,
+    ) -> None:
         self.problem: str | None = None
+        self._patience_s = patience_s
         self._name = name
         self._wished = wished
         self._other = other
@@ -58,7 +68,8 @@ class DecoderChoice:
         kind = (int(batch.latents.shape[1]), batch.latents.dim())
         if self._clock() >= self._unfit_until.get(kind, float("-inf")):
             try:
-                return _Watched(self._wished.decode(batch), self, kind)
+                until = self._clock() + self._patience_s
+                return _Watched(self._wished.decode(batch), self, kind, lambda: self._clock() > until)
             except DecoderUnfit as error:
                 self.is_unfit(kind, str(error))
         return self._other.decode(batch)
@@ -88,13 +99,16 @@ def decoder_told(decoder: Decoder | None) -> tuple[str, str | None]:
 class _Watched:
     """A job of the wished decoder, from which the choice learns."""
 
-    def __init__(self, job: PicturesJob, choice: DecoderChoice, kind: _Kind) -> None:
+    def __init__(
+        self, job: PicturesJob, choice: DecoderChoice, kind: _Kind, overdue: Callable[[], bool]
+    ) -> None:
         self._job = job
         self._choice = choice
         self._kind = kind
+        self._overdue = overdue
 
     def done(self) -> bool:
-        return self._job.done()
+        return self._job.done() or self._overdue()
 
     def add_done_callback(self, callback: Callable[[], None]) -> None:
         self._job.add_done_callback(callback)
@@ -107,6 +121,8 @@ class _Watched:
 
     def pictures(self) -> tuple[bytes, ...]:
         try:
+            if not self._job.done():
+                raise JobFailed(UNFIT, "it hangs")
             pictures = self._job.pictures()
         except JobFailed as error:
             if error.kind == UNFIT:

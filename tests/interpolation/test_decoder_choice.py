@@ -132,3 +132,27 @@ def test_of_a_row_of_choices_the_one_that_decodes_is_named(pair: Pair) -> None:
     pair.wished.refuse = DecoderUnfit("none")
     row.decode(FOUR)
     assert row.used == "engine"
+
+
+def test_one_that_hangs_is_left_and_what_it_was_to_decode_goes_to_the_engine() -> None:
+    wished, engine, clock = ByHand(), ByHand(), Clock()
+    choice = DecoderChoice("local", seamless(wished), seamless(engine), clock, patience_s=330.0)
+    job = choice.decode(FOUR)
+    clock.now = 330.0
+    assert not job.done()
+    clock.now = 331.0
+    assert job.done()
+    with pytest.raises(JobFailed, match="hangs"):
+        job.pictures()
+    choice.decode(FOUR)
+    assert len(engine.asked) == 1
+
+
+def test_pictures_of_the_wished_one_arrive_one_by_one(pair: Pair) -> None:
+    job = pair.choice.decode(LatentBatch(torch.randn(2, 4, 5, 8), PROMPT))
+    calls: list[int] = []
+    job.add_arrival_callback(lambda: calls.append(1))
+    pair.wished.finish(1)
+    assert calls == [1]
+    assert [place for place, _ in job.arrived()] == [0]
+    assert not job.done()
