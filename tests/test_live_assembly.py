@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import random
@@ -15,18 +16,18 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from backend.config import is_live, keys, load_settings
+from backend.config import is_live, keys, load_settings, settings_from
 from backend.config_values import schema_of
 from backend.core.config_watch import LOOK_S, ConfigSource, ConfigWatch
 from backend.core.engine import DreamNeeds, EngineKind
 from backend.core.engine_plan import FamilyPlanner, Planner
 from backend.core.frame_buffer import Frame, FrameKind
-from backend.core.live_settings import LiveSettings
+from backend.core.live_settings import LiveSettings, differing
 from backend.core.memory_report import MemoryReport
 from backend.core.remembering import MemoryAlbum, Remembering
 from backend.core.report import Report
 from backend.core.workflow_builder import TextToImage
-from backend.errors import GraphUnfit
+from backend.errors import ConfigError, GraphUnfit
 from backend.film.recorder import Recorder
 from backend.live_assembly import LiveParts, register_parts
 from backend.memory_assembly import DreamMemory, injection_of
@@ -237,6 +238,11 @@ def planned(scene: Scene) -> Any:
     )
 
 
+def without_pack(scene: Scene) -> bool:
+    planners = [planner for planner, _ in scene.engine.adopted]
+    return bool(planners) and cast("FamilyPlanner", planners[-1]).frames is None
+
+
 def remembered(scene: Scene) -> int:
     """How many of fourteen pictures stay, once the memory has come to rest."""
     for number, vector in enumerate(np.random.default_rng(1).normal(size=(14, 8)).astype(np.float32)):
@@ -272,6 +278,7 @@ def timeout(scene: Scene) -> tuple[float, float]:
 
 
 PROBES: Mapping[str, tuple[object, Callable[[Scene], Any], Any, Any]] = {
+    "comfyui.node_pack": ("never", without_pack, False, True),
     "comfyui.job_timeout_seconds": (60, timeout, (300.0, 300.0), (60.0, 60.0)),
     "dream.mode": ("txt2img", fresh, False, True),
     "dream.adapters": ([{"clip_skip": 2}], planned, None, "clip_skip 2"),
@@ -323,23 +330,40 @@ def test_a_live_key_changes_what_the_running_parts_do(scenes: Callable[[], Scene
     assert probe(edited) == after
 
 
-FOLDERS = ("memory.folder", "memory.seeds", "storage.output", "storage.status")
-FILES = ("memory.clip_weights", "memory.aesthetic_head")
+CANDIDATES = (
+    "another",
+    "http://127.0.0.1:7",
+    "mqtt://127.0.0.1:7",
+    "2 GB",
+    7,
+    1,
+    "cpu",
+    {"X-Other": "another"},
+)
 
 
 def another_value(key: str, folder: Path) -> object:
-    if key in FOLDERS or key in FILES:
-        (folder / "something").write_text("")
-        return str(folder / "something")
+    """A value that the key may have, and has not by default."""
+    (folder / "something").write_text("")
     schema = schema_of(keys()[key])
     schema = schema.get("anyOf", [schema])[-1]
-    if "enum" in schema:
-        return next(one for one in schema["enum"] if one != keys()[key].default)
-    if schema["type"] == "object":
-        return {"X-Other": "another"}
-    pattern = schema.get("pattern", "")
-    other = "http://127.0.0.1:7" if "http" in pattern else "2 GB" if "B)" in pattern else "another"
-    return schema.get("minimum", other)
+    section, name = key.split(".")
+    tried = [
+        *schema.get("enum", ()),
+        True,
+        False,
+        schema.get("minimum"),
+        str(folder / "something"),
+        *CANDIDATES,
+    ]
+    for value in tried:
+        text = json.dumps({section: {name: value}})
+        with contextlib.suppress(ConfigError):
+            settings = settings_from(text.encode(), folder / "config.yaml", {}).settings
+            plain = settings_from(b"", folder / "config.yaml", {}).settings
+            if key in differing(plain, settings):
+                return value
+    raise AssertionError(f"no value was found for {key}: add one to CANDIDATES")
 
 
 def test_every_other_key_is_named_as_waiting_for_a_restart_and_holds_its_value(
