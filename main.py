@@ -123,6 +123,7 @@ def compose(
     from backend.core.memory_report import MemoryReport
     from backend.core.report import first_body
     from backend.live_assembly import LiveParts, open_watch
+    from backend.machine_assembly import open_monitor
     from backend.memory_assembly import open_memory
     from backend.resume_assembly import open_past
     from backend.utils.control import SOCKET_NAME, ControlServer
@@ -153,7 +154,8 @@ def compose(
             told_of_keyframes.append(scorer.offer)
             wards.append(scorer.part)
         controller.on_keyframe = lambda *news: [tell(*news) for tell in told_of_keyframes]
-        parts = LiveParts(report, recorder, display.remembering, memory)
+        monitor = open_monitor(settings.machine, controller, engine, report)
+        parts = LiveParts(report, recorder, display.remembering, memory, monitor)
         watch = None if source is None else open_watch(source, parts)
         writer.snapshot = report.body
         stack.callback(writer.publish)
@@ -176,12 +178,18 @@ def compose(
             (engine.client.start, engine.client.close),
             (playback.wake, playback.stop),
             (controller.start, controller.stop),
+            (monitor.start, monitor.stop),
             *([] if watch is None else [(watch.start, watch.stop)]),
         ):
             start()
             stack.callback(stop)
         shim = _shim(settings, stack)
-        wards += [control.part, *([] if watch is None else [watch.part]), *([] if shim is None else [shim])]
+        wards += [
+            control.part,
+            monitor.part,
+            *([] if watch is None else [watch.part]),
+            *([] if shim is None else [shim]),
+        ]
         wards += _mqtt(settings, stack)
         yield Dreamloop(finished, writer, _supervise(wards, playback, report), controller, shim, watch)
 

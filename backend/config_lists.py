@@ -16,6 +16,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, ValidationInfo
 
+from backend.utils.hours import Span
 from backend.utils.http_headers import is_sendable, is_settable
 from backend.utils.yaml_lines import Located, load, shorten
 
@@ -146,6 +147,18 @@ def read_names(value: object) -> object:
     return tuple(read_model_name(name) for name in names)
 
 
+def read_spans(value: object) -> object:
+    """``[mon-fri 08:00-20:00, 22:00-02:00]``, or one of them, as a tuple of what stands there."""
+    if not isinstance(value, str):
+        return value
+    spans = _list_of_text(value) if _is_structure(value) else (value,)
+    if len(spans) > _MAX_WORDS:
+        raise ValueError(f"at most {_MAX_WORDS} spans of hours")
+    for span in spans:
+        Span.read(span)
+    return tuple(span.strip() for span in spans)
+
+
 def read_headers(value: object) -> object:
     """``{Authorization: Bearer ...}`` as a HeaderSet; no message repeats a value."""
     if not isinstance(value, str):
@@ -260,12 +273,14 @@ def _split(text: str) -> tuple[str, ...]:
 
 Command = Annotated[tuple[str, ...], BeforeValidator(read_command)]
 Names = Annotated[tuple[str, ...], BeforeValidator(read_names)]
+Hours = Annotated[tuple[str, ...], BeforeValidator(read_spans)]
 Headers = Annotated[HeaderSet, BeforeValidator(read_headers)]
 Adapters = Annotated[tuple[AdapterWish, ...], BeforeValidator(read_adapters)]
 
 LISTS: Mapping[object, tuple[str, dict[str, Any]]] = {
     Command: ("a command, like [python, main.py] or python main.py", {"type": ["array", "string"]}),
     Names: ("a list of names", {"type": ["array", "string"]}),
+    Hours: ("hours like [mon-fri 08:00-20:00, sat 10:00-16:00]", {"type": ["array", "string"]}),
     Headers: ("headers like {Authorization: Bearer abc}", {"type": "object"}),
     Adapters: (
         f"a list of adapters, each beginning with one of {', '.join(ADAPTERS)}",

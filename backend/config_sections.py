@@ -13,7 +13,7 @@ from typing import Any, Literal, cast
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
 
-from backend.config_lists import Adapters, Command, Headers, Names
+from backend.config_lists import Adapters, Command, Headers, Hours, Names
 from backend.config_values import (
     AUTO,
     Broker,
@@ -234,6 +234,21 @@ class MqttSettings(Section):
     image_seconds: float = _key("5", "Seconds between two pictures at the least", ge=1, le=3600)
 
 
+class MachineSettings(Section):
+    """When the machine is left to somebody else; the dream goes on by itself."""
+
+    hours: Hours = _live("[]", "Hours in which it dreams; none: always")
+    yield_to: Names = _live("[]", "Programs that it rests for while they run; * stands for any letters")
+    gpu_memory: float = _live(
+        "0.5", "Share of the GPU's memory held by others, above which it rests", ge=0, le=1
+    )
+    gpu_load: float = _live("0.6", "Share of the GPU's time used by others, above which it rests", ge=0, le=1)
+    on_battery: Literal["dream", "rest"] = _live("dream", "What it does on a battery")
+    memory_free: float = _live("0.02", "Share of the memory that is free, below which it rests", ge=0, le=0.5)
+    back_after_seconds: float = _live("30", "Seconds of quiet after which it goes on", ge=0, le=3600)
+    display: Literal["remember", "dark"] = _live("remember", "What is shown while it rests")
+
+
 class LogSettings(Section):
     """What is told while it runs."""
 
@@ -252,6 +267,7 @@ class Settings(Section):
     storage: StorageSettings = _section()
     shim: ShimSettings = _section()
     mqtt: MqttSettings = _section()
+    machine: MachineSettings = _section()
     log: LogSettings = _section()
 
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from functools import partial
 
 from backend.assembly import check_dream, needs_of, planner_for
-from backend.config import Settings
+from backend.config import MachineSettings, Settings
 from backend.core.config_watch import ConfigSource, ConfigWatch, config_status
 from backend.core.engine_plan import Planner
 from backend.core.generator import MODES
@@ -21,6 +21,7 @@ from backend.errors import EngineError, EngineUnreachable
 from backend.film.recorder import Recorder
 from backend.memory_assembly import DreamMemory, injection_of
 from backend.utils.logs import set_level
+from backend.utils.system_monitor import SystemMonitor
 
 Refuse = Callable[[Sequence[str], Settings, Settings, EngineError], None]
 """Told of keys for which the engine cannot go by the first settings: it still goes by the second."""
@@ -51,6 +52,7 @@ class LiveParts:
     recorder: Recorder
     remembering: Remembering | None
     memory: DreamMemory | None
+    monitor: SystemMonitor
 
 
 def open_watch(source: ConfigSource, parts: LiveParts) -> ConfigWatch:
@@ -98,7 +100,16 @@ def register_parts(live: LiveSettings, settings: Settings, parts: LiveParts, ref
     live.register(
         ("storage.keyframe_hours", "storage.keyframe_budget"), partial(_take_recorder, parts.recorder)
     )
+    live.register(
+        tuple(f"machine.{name}" for name in MachineSettings.model_fields),
+        partial(_take_machine, parts.monitor),
+    )
     live.register(("log.level",), lambda new: set_level(new.log.level))
+
+
+def _take_machine(monitor: SystemMonitor, new: Settings) -> None:
+    monitor.wishes = new.machine
+    monitor.look_again()
 
 
 def _take_prompts(report: Report, new: Settings) -> None:

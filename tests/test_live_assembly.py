@@ -30,8 +30,11 @@ from backend.core.workflow_builder import TextToImage
 from backend.errors import ConfigError, GraphUnfit
 from backend.film.recorder import Recorder
 from backend.live_assembly import LiveParts, register_parts
+from backend.machine_assembly import open_monitor
 from backend.memory_assembly import DreamMemory, injection_of
+from backend.utils.machine import GpuReading, Reading
 from backend.utils.picture_check import inspect_picture
+from backend.utils.system_monitor import SystemMonitor
 from tests.cache.memories import new, open_memory
 from tests.core.test_controller import Dream, dream
 from tests.core.test_scorer import Desk
@@ -74,6 +77,7 @@ class Scene:
     recorder: Recorder
     watch: ConfigWatch
     live: LiveSettings
+    monitor: SystemMonitor
 
     @property
     def engine(self) -> PlannedEngine:
@@ -160,8 +164,12 @@ def scene(folder: Path) -> Scene:
         gap_s=lambda: 1.0,
         facts=lambda: None,
     )
-    register_parts(live, settings, LiveParts(report, recorder, remembering, memory), watch.refuse)
-    return Scene(folder, made, report, memory, remembering, desk, recorder, watch, live)
+    monitor = open_monitor(settings.machine, made.controller, cast("Any", made.engine), report)
+    monitor._machine = SimpleNamespace(read=lambda: BUSY)
+    monitor._uses_gpu = lambda: True
+    monitor._wall = lambda: datetime(2026, 11, 30, 12)
+    register_parts(live, settings, LiveParts(report, recorder, remembering, memory, monitor), watch.refuse)
+    return Scene(folder, made, report, memory, remembering, desk, recorder, watch, live, monitor)
 
 
 # What a part does, as seen from outside
@@ -212,6 +220,29 @@ def buffered(scene: Scene) -> float:
     while scene.engine.open_jobs:
         scene.dream.finish_next()
     return round(scene.dream.buffer.ready_s)
+
+
+BUSY = Reading(frozenset({"steam"}), 0.5, 0.3, True, GpuReading("a card", 1000, 500, 0.5, 300, 0.3))
+
+
+def rests(scene: Scene) -> bool:
+    for _ in range(4):
+        scene.monitor.turn()
+    return scene.monitor.yields is not None
+
+
+def goes_on_at_once(scene: Scene) -> bool:
+    scene.monitor.wishes = scene.monitor.wishes.model_copy(update={"yield_to": ("steam",)})
+    scene.monitor.turn()
+    scene.monitor.wishes = scene.monitor.wishes.model_copy(update={"yield_to": ()})
+    scene.monitor.turn()
+    return scene.monitor.yields is None
+
+
+def goes_dark(scene: Scene) -> bool:
+    scene.monitor.wishes = scene.monitor.wishes.model_copy(update={"yield_to": ("steam",)})
+    scene.monitor.turn()
+    return scene.dream.playback.dark
 
 
 def path(scene: Scene) -> str:
@@ -306,6 +337,14 @@ PROBES: Mapping[str, tuple[object, Callable[[Scene], Any], Any, Any]] = {
     "storage.budget": ("11 MB", lambda scene: scene.report.shelf.budget_bytes, 10_000_000, 11_000_000),
     "storage.keyframe_hours": (1, lambda scene: scene.recorder._keep_s, 86400.0, 3600.0),
     "storage.keyframe_budget": ("10 MB", lambda scene: scene.recorder._budget_bytes, 5 * 10**8, 10**7),
+    "machine.hours": ("[01:00-01:01]", rests, False, True),
+    "machine.yield_to": ("[steam]", rests, False, True),
+    "machine.gpu_memory": (0.1, rests, False, True),
+    "machine.gpu_load": (0.1, rests, False, True),
+    "machine.on_battery": ("rest", rests, False, True),
+    "machine.memory_free": (0.4, rests, False, True),
+    "machine.back_after_seconds": (0, goes_on_at_once, False, True),
+    "machine.display": ("dark", goes_dark, False, True),
     "log.level": ("debug", lambda _: logging.getLogger().level, logging.WARNING, logging.DEBUG),
 }
 

@@ -90,6 +90,8 @@ class Connectable(Protocol):
 
     def connect(self) -> EngineFacts: ...
 
+    def free_memory(self) -> None: ...
+
     @property
     def reachable(self) -> bool:
         """False once the server has been heard to be gone."""
@@ -159,6 +161,8 @@ class DreamController:
         self._dreamt = 0  # in this run
         gaps.in_betweens = counts.in_betweens
         self._paused = False
+        self._resting_for: Reason | None = None
+        self._freed = True
         self._given_up: str | None = None
         self._soon: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._prompts_checked = clock()
@@ -195,6 +199,23 @@ class DreamController:
         """Go on after pause()."""
         self._gaps.engine_begins()
         self._paused = self._playback.paused = False
+        self._wake.set()
+        self._playback.wake()
+
+    def rest(self, reason: Reason | None, *, dark: bool = False) -> None:
+        """Leave the engine and its memory to somebody else for this reason; None: go on.
+
+        Args:
+            reason: Why, for the status.
+            dark: Whether nothing is shown meanwhile; else memories fade into one another.
+        """
+        before, self._resting_for = self._resting_for, reason
+        self._playback.dark = dark and reason is not None
+        if reason is None and before is not None:
+            self._gaps.engine_begins()
+            self._playback.engine_away = self._is_away or not self._connected
+        elif reason is not None and before is None:
+            self._freed = False
         self._wake.set()
         self._playback.wake()
 
@@ -245,9 +266,23 @@ class DreamController:
         if self._aside is not None and self._aside.collect():
             return True
         # Work for the engine comes before the pictures that it has made: it must never wait for us.
-        if not self._paused and self._send(now):
+        if not self._is_idle and self._send(now):
             return True
-        return self._gaps.check()
+        return self._gaps.check() or self._let_go()
+
+    @property
+    def _is_idle(self) -> bool:
+        return self._paused or self._resting_for is not None
+
+    def _let_go(self) -> bool:
+        """Once what was under way has come, the engine lets go of its memory; the display moves on alone."""
+        if self._resting_for is None or self._freed or self._pending is not None or self._gaps.busy_at_engine:
+            return False
+        self._freed = self._playback.engine_away = True
+        self._playback.wake()
+        if self._connected:
+            self._engine.free_memory()
+        return True
 
     def _send(self, now: float) -> bool:
         """Give the engine work: a keyframe before in-betweens."""
@@ -285,7 +320,7 @@ class DreamController:
         """What the machine is doing, in one word."""
         if self.part.stopping.is_set():
             return State.STOPPING
-        if self._paused:
+        if self._paused or self._playback.dark:
             return State.PAUSED
         if self._playback.replaying or (self._playback.engine_away and self._buffer.ready_s == 0.0):
             return State.REMEMBERING
@@ -304,6 +339,8 @@ class DreamController:
             return Reason(code=ReasonCode.FAULT, sentence=sentence)
         if self._paused and not self.part.stopping.is_set():
             return Reason(code=ReasonCode.USER, sentence="paused on request; `main.py resume` goes on")
+        if self._resting_for is not None:
+            return self._resting_for
         if self._playback.storage_error is not None:
             return Reason(
                 code=ReasonCode.STORAGE, sentence=f"frames cannot be written: {self._playback.storage_error}"
@@ -405,7 +442,7 @@ class DreamController:
             keyframe = self._generator.collect(pending)
             self._care.keyframe_worked()
             # The next one first: the engine works on it while the gap up to this one is prepared.
-            if not self._paused and self._has_room_after_gap(keyframe):
+            if not self._is_idle and self._has_room_after_gap(keyframe):
                 self._continue_from(keyframe, now)
             self._gaps.open(self._previous, keyframe)
         except (EngineError, PictureRejected, LatentRejected) as error:

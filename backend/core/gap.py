@@ -113,6 +113,11 @@ class GapFiller:
         return bool(self._parts or self._intake)
 
     @property
+    def busy_at_engine(self) -> bool:
+        """Whether the engine is at work on pictures of ours."""
+        return any(part.job is not None for part in self._parts)
+
+    @property
     def _care(self) -> EngineCare:
         return self._generator.care
 

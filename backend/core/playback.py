@@ -7,6 +7,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from backend.core.crossfade import crossfade
@@ -15,10 +16,11 @@ from backend.core.frame_shelf import FrameShelf, ShownFrame
 from backend.core.liveness import Vital
 from backend.core.pace import Pace
 from backend.core.replay import Replay
+from backend.core.title_frame import dark_frame
 from backend.errors import DreamloopError, PictureRejected, StorageError
 from backend.utils.part import Part
-from backend.utils.picture_check import encoded_for, inspect_picture
-from backend.utils.picture_formats import AS_IT_COMES, Encoding
+from backend.utils.picture_check import PictureFacts, encoded_for, inspect_picture
+from backend.utils.picture_formats import AS_IT_COMES, Encoding, format_of
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +33,7 @@ _LATE_S = 2.0
 _BRIDGE_S = 1.2
 _RATE_FRAMES = 31
 _SILENT_FRAMES = 5
+_DARK_SIZE = (768, 432)
 _AFTER_THE_TITLE = sys.maxsize
 # A disk that takes longer for a frame hangs; so does a display that is late by so much.
 _TURN_S = 5.0
@@ -80,6 +83,8 @@ class Playback:
         self.storage_error: str | None = None
         self.engine_away = False
         self.paused = False
+        self.dark = False
+        self._is_dark = False
         self._buffer = buffer
         self._shelf = shelf
         self._pace = pace
@@ -131,7 +136,7 @@ class Playback:
     def vital(self) -> Vital:
         """Whether pictures move on, which is what all of this is for."""
         rest = ""
-        if self.paused or self.frames_shown == self._limit:
+        if self.paused or self._is_dark or self.frames_shown == self._limit:
             rest = "the picture is held"
         elif self._has_nothing and self._buffer.ready_s == 0.0:
             rest = "there is nothing to show"
@@ -179,7 +184,7 @@ class Playback:
         once, for a still of many seconds too.
         """
         elapsed_s, self._last_tick = max(0.0, now - self._last_tick), now
-        if self.paused or self.frames_shown == self._limit:
+        if self.paused or self.frames_shown == self._limit or self._stays_dark():
             self._last_fresh = now
             return _IDLE_S
         self.speed = 1.0 if self.replaying else self._pace.speed(now, self._buffer.ready_s)
@@ -195,6 +200,16 @@ class Playback:
         self._left_s = (self._left_s if -self._left_s < shown_s else 0.0) + shown_s
         self._length_s = shown_s
         return max(0.0, min(self._left_s / self.speed, _IDLE_S))
+
+    def _stays_dark(self) -> bool:
+        """Whether nothing is to be shown; the first time it shows just that, and what comes next fades in."""
+        if self.dark and not self._is_dark:
+            facts = self.newest.facts if self.newest else PictureFacts(*_DARK_SIZE, "png")
+            data = dark_frame(facts.width, facts.height)
+            self._show(Frame(data, replace(facts, format="png"), FrameKind.TITLE, "", self._frame_s))
+            self._walk, self._apart = None, data
+        self._is_dark = self.dark
+        return self._is_dark
 
     def _advance(self, now: float) -> float | None:
         """Show the next picture and say how long it lasts; None if there is none."""
@@ -238,7 +253,8 @@ class Playback:
     def _bridge_to(self, older: bytes, frame: Frame) -> Iterator[Frame]:
         steps = max(1, round(_BRIDGE_S / self._frame_s))
         for data in crossfade(older, frame.data, steps, self._encoding):
-            facts = inspect_picture(data, max_pixels=frame.facts.width * frame.facts.height)
+            # Not judged: on the way out of the dark it may well be black.
+            facts = PictureFacts(frame.facts.width, frame.facts.height, format_of(data))
             yield Frame(data, facts, FrameKind.REPLAY, frame.theme, self._frame_s)
         yield frame
 

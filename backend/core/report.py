@@ -25,6 +25,7 @@ from backend.utils.status_schema import (
     DreamStatus,
     EngineStatus,
     FrameStatus,
+    MachineStatus,
     PromptsStatus,
     Reason,
     ReasonCode,
@@ -73,6 +74,7 @@ class Report:
     recorded: Callable[[], Recorded] = Recorded
     config: Callable[[], ConfigStatus] = ConfigStatus
     hangs: Callable[[], str | None] = lambda: None
+    machine: Callable[[], MachineStatus] = MachineStatus
     wall: Callable[[], datetime] = lambda: datetime.now(UTC)
     clock: Callable[[], float] = time.monotonic
 
@@ -87,6 +89,7 @@ class Report:
             dream=self._dream(),
             display=self._display(),
             storage=self._storage(),
+            machine=self.machine(),
             prompts=self._prompts(),
             memory=self.memory.body(),
             config=config,

@@ -26,6 +26,13 @@ def title_frame(width: int, height: int, sentence: str) -> bytes:
     return file.getvalue()
 
 
+def dark_frame(width: int, height: int) -> bytes:
+    """A picture of nothing; returns a PNG."""
+    file = io.BytesIO()
+    Image.new("RGB", (width, height)).save(file, "PNG", optimize=True)
+    return file.getvalue()
+
+
 def _field(width: int, height: int) -> NDArray[np.uint8]:
     """A wide glow below the middle, dithered so that the dark gradient shows no bands."""
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)

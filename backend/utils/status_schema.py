@@ -54,6 +54,7 @@ class ReasonCode(StrEnum):
     CONFIG = "config"
     PROMPTS = "prompts"
     SCHEDULE = "schedule"
+    MACHINE = "machine"
     USER = "user"
     FAULT = "fault"
 
@@ -357,6 +358,28 @@ class MemoryStatus(_Part):
     events: tuple[InjectionStatus, ...] = Field(default=(), description="the newest of them, oldest first")
 
 
+class GpuStatus(_Part):
+    """The GPU, as its driver tells; several as one."""
+
+    name: Text = Field(description="as the driver calls it")
+    memory_total: Count = Field(description="bytes")
+    memory_used: Count = Field(description="bytes, by anybody")
+    memory_of_others: Count | None = Field(description="bytes that other programs hold, null if unknown")
+    load: NonNegativeFloat | None = Field(description="share of its time, null if unknown")
+    load_of_others: NonNegativeFloat | None = Field(description="by other programs, null if unknown")
+
+
+class MachineStatus(_Part):
+    """The machine, and whether it is left to somebody else."""
+
+    yields: bool = Field(default=False, description="whether the dream rests for somebody else")
+    why: Text | None = Field(default=None, description="for whom, null while the dream has the machine")
+    cpu: NonNegativeFloat | None = Field(default=None, description="share of all cores, null if unknown")
+    memory_free: NonNegativeFloat | None = Field(default=None, description="share, null if unknown")
+    on_battery: bool | None = Field(default=None, description="null if unknown")
+    gpu: GpuStatus | None = Field(default=None, description="null where there is none, or it does not answer")
+
+
 class StatusBody(_Part):
     """What the controller knows; the rest of the status follows from it."""
 
@@ -370,6 +393,7 @@ class StatusBody(_Part):
     display: DisplayStatus = Field(default=DisplayStatus(), description="how it is shown")
     storage: StorageStatus = Field(default=StorageStatus(), description="what the disk holds")
     memory: MemoryStatus = Field(default=MemoryStatus(), description="what is remembered")
+    machine: MachineStatus = Field(default=MachineStatus(), description="what else it does")
     prompts: PromptsStatus = Field(default=PromptsStatus(), description="which themes there are")
     config: ConfigStatus = Field(default=ConfigStatus(), description="do the settings of the file hold?")
     hangs: Text | None = Field(
