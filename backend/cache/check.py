@@ -216,8 +216,8 @@ class _Check:
             lone = store.vectors_without_rows()
             if lone:
                 self.tell(Flaw.LONE_VECTOR, f"{lone}")
-            if store.totals()[:2] != store.counted():
-                self.tell(Flaw.TOTALS, f"{store.totals()[:2]} told, {store.counted()} counted")
+            if store.told() != store.counted():
+                self.tell(Flaw.TOTALS, f"{store.told()} told, {store.counted()} counted")
             if self.repair:
                 with store.transaction():
                     store.drop_vectors_without_rows()

@@ -105,6 +105,7 @@ class Database:
                 self._writer.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
                 self._writer.execute(f"PRAGMA journal_size_limit={16 * 2**20}")
                 self._prepare()
+                self._committed()
                 self._reader = self._connect()
             except BaseException:
                 self._writer.close()
@@ -135,6 +136,8 @@ class Database:
                 with contextlib.suppress(sqlite3.Error):
                     self._writer.execute("ROLLBACK")
                 raise
+            with contextlib.suppress(sqlite3.Error):  # it is done, whatever comes now
+                self._committed()
 
     def shrink_log(self) -> None:
         """Merges the log into the file, as far as the disk lets us: space to go on with on a full one."""
@@ -162,6 +165,9 @@ class Database:
         if (connection := self._checking) is not None:
             with contextlib.suppress(sqlite3.ProgrammingError):  # it is done, just now
                 connection.interrupt()
+
+    def _committed(self) -> None:
+        """Called after each commit, and once at the beginning, by whoever writes."""
 
     def _one(self, sql: str, *values: object) -> Any:
         rows = self._all(sql, *values)

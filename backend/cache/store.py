@@ -82,6 +82,8 @@ class Filed:
 class MemoryStore(Database):
     """The rows of one memory."""
 
+    _totals: tuple[int, int, bool] = (0, 0, False)
+
     # What is written; all of it within a transaction.
 
     def insert(self, memory: Memory, sizes: Sizes, vector: Vectors | None, near: Near) -> int:
@@ -176,9 +178,16 @@ class MemoryStore(Database):
     # What is read, from any thread.
 
     def totals(self) -> tuple[int, int, bool]:
-        """Entries, bytes, and whether rows are still being made from files."""
-        entries, size, rebuilding = self._one("SELECT entries, bytes, rebuilding FROM totals") or (0, 0, 0)
-        return int(entries), int(size), bool(rebuilding)
+        """Entries, bytes, and whether rows are still being made from files, as of the last commit.
+
+        Never waits, since each status asks, and so each frame.
+        """
+        return self._totals
+
+    def told(self) -> tuple[int, int]:
+        """Entries and bytes as the database has them noted."""
+        entries, size = self._one("SELECT entries, bytes FROM totals") or (0, 0)
+        return _whole(entries), _whole(size)
 
     def counted(self) -> tuple[int, int]:
         """Entries and bytes as the rows say, counted one by one."""
@@ -299,5 +308,15 @@ class MemoryStore(Database):
             for row in rows
         ]
 
+    def _committed(self) -> None:
+        row = self._writer.execute("SELECT entries, bytes, rebuilding FROM totals").fetchone()
+        entries, size, rebuilding = row or (0, 0, 0)
+        self._totals = _whole(entries), _whole(size), bool(rebuilding)
+
     def _count(self, entries: int, size: int) -> None:
         self._writer.execute("UPDATE totals SET entries = entries + ?, bytes = bytes + ?", (entries, size))
+
+
+def _whole(value: object) -> int:
+    """A number that a stranger may have written over; check() counts anew."""
+    return value if isinstance(value, int) else 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import sys
 import threading
 from collections import deque
@@ -38,6 +39,8 @@ _AFTER_THE_TITLE = sys.maxsize
 # A disk that takes longer for a frame hangs; so does a display that is late by so much.
 _TURN_S = 5.0
 _OVERDUE_S = 30.0
+# A memory that had nothing to show is asked again after so long; kept frames move meanwhile.
+_RECALL_AGAIN_S = 30.0
 _DREAMT = (FrameKind.KEYFRAME, FrameKind.IN_BETWEEN)
 
 
@@ -99,6 +102,7 @@ class Playback:
         self._has_nothing = False
         self._shown_at: deque[float] = deque(maxlen=_RATE_FRAMES)
         self._recall = recall
+        self._recall_from_s = -math.inf
         self.retime(fps, replay_s)
         self._walk: Iterator[Frame] | None = None
         self._replay: Replay | None = None
@@ -273,7 +277,7 @@ class Playback:
         """Show a kept frame if no new one is to be had; None if there is none to move to."""
         if not (self.replaying or self._is_starved(now)):
             return None
-        remembered = self._remember_one()
+        remembered = self._remember_one(now)
         if remembered is not None:
             return remembered
         replay = self._replay or Replay(self._shelf.kept(self._replay_from))
@@ -288,9 +292,9 @@ class Playback:
         self._show_kept(replay, kept.path, length_s)
         return length_s
 
-    def _remember_one(self) -> float | None:
+    def _remember_one(self, now: float) -> float | None:
         """Show the next step of a walk through the memory; None if there is no memory to walk through."""
-        if self._recall is None or self._replay is not None or self.newest is None:
+        if self._recall is None or self.newest is None or now < self._recall_from_s:
             return None
         try:
             if self._walk is None:
@@ -300,8 +304,11 @@ class Playback:
             log.warning("the walk through the memory ends: %s", error)
             frame = None
         if frame is None:
-            self._walk = None
+            self._walk, self._recall_from_s = None, now + _RECALL_AGAIN_S
             return None
+        if self._replay is not None:
+            self._replay = None
+            self._shelf.pin(())
         self._show(frame)
         self._apart = frame.data
         return frame.duration_s
@@ -323,7 +330,7 @@ class Playback:
     def _leave_replay(self, frame: Frame) -> None:
         if frame.kind is FrameKind.REPLAY:
             return
-        self._walk = None
+        self._walk, self._recall_from_s = None, -math.inf
         if self._replay is not None:
             self._replay = None
             self._shelf.pin(())

@@ -125,6 +125,26 @@ def test_a_log_without_sense_does_not_spoil_what_is_made_anew(tmp_path: Path) ->
         assert memory.check().whole
 
 
+def test_totals_are_told_while_the_database_is_set_aside(tmp_path: Path) -> None:
+    with open_memory(tmp_path) as memory:
+        added(memory, new(1))
+        memory._keeper.store.close()
+        assert memory.size == 1
+        assert memory.bytes > 0
+
+
+def test_totals_that_are_no_numbers_are_counted_anew(tmp_path: Path) -> None:
+    with open_memory(tmp_path) as memory:
+        added(memory, new(1))
+    connection = sqlite3.connect(tmp_path / DATABASE)
+    with connection:
+        connection.execute("UPDATE totals SET entries = 'many', bytes = x'00'")
+    connection.close()
+    with open_memory(tmp_path) as memory:
+        assert dict(memory.check(repair=True).counts) == {Flaw.TOTALS: 1}
+        assert memory.size == 1
+
+
 def test_damage_that_is_met_while_in_use_is_mended_behind_its_back(tmp_path: Path) -> None:
     with open_memory(tmp_path) as memory:
         one = added(memory, new(1))

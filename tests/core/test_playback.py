@@ -300,6 +300,29 @@ def test_where_the_memory_has_too_little_kept_frames_move_on(tmp_path: Path, cou
     assert display.playback.replaying
 
 
+def test_a_memory_that_stumbled_is_asked_again_while_kept_frames_move(tmp_path: Path) -> None:
+    asked: list[bytes] = []
+
+    def recall(start: bytes) -> Iterator[Frame]:
+        asked.append(start)
+        if len(asked) == 1:
+            raise StorageError(Path("memory"), OSError(errno.EIO, "damaged"))
+        return (remembered(500 + number) for number in itertools.count())
+
+    display = make(tmp_path, recall=recall)
+    display.dream(5)
+    display.run(1.0)
+    display.playback.engine_away = True
+    display.run(20.0)
+    assert display.playback.newest is not None
+    assert len(asked) == 1
+    assert display.playback.newest.theme != "a memory"
+    display.run(15.0)
+    assert len(asked) == 2
+    assert display.playback.newest.theme == "a memory"
+    assert display.playback.replaying
+
+
 def test_frames_that_come_and_frames_that_the_disk_refuses_are_signs_of_life(
     display: Display, monkeypatch: pytest.MonkeyPatch
 ) -> None:
