@@ -149,12 +149,13 @@ class Signals:
 def _watch(dream: RunningDream, signals: Signals, herald: Herald) -> None:
     """Keep the status fresh, the terminal's line calm and the watchdog quiet until it is time to stop."""
     line = LiveLine(sys.stderr)
+    on_terminal = line.on_terminal
     try:
         while not (signals.stop or dream.given_up or dream.finished.wait(_TICK_S)):
             try:
                 if signals.hangup:
                     signals.hangup = False
-                    _hung_up(dream, signals, herald, line.on_terminal)
+                    _hung_up(dream, signals, herald, on_terminal)
                 dream.tick()
                 line.show(dream.status)
                 herald.turn(dream.stalled, lambda: describe(dream.status))

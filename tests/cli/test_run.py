@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import argparse
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,8 @@ class Dream:
     def __init__(self, given_up: str | None = None) -> None:
         self.finished = threading.Event()
         self.given_up = given_up
-        self.ticks = 0
+        self.stalled: str | None = None
+        self.ticks = self.reloads = 0
 
     @property
     def status(self) -> Status:
@@ -34,13 +35,19 @@ class Dream:
 
     def tick(self) -> None:
         self.ticks += 1
+        if self.ticks > 3:
+            self.finished.set()
+
+    def reload(self) -> Callable[[], bool]:
+        self.reloads += 1
+        return lambda: True
 
 
 class NoSignals:
-    stop = False
+    stop = hangup = False
 
 
-def ran(folder: Path, dream: Dream, stop: Any = lambda: None) -> int:
+def ran(folder: Path, dream: Dream, stop: Any = lambda: None, signals: Any = None) -> int:
     @contextmanager
     def compose_it(settings: Settings, frames: int | None) -> Iterator[Dream]:
         yield dream
@@ -48,7 +55,7 @@ def ran(folder: Path, dream: Dream, stop: Any = lambda: None) -> int:
 
     settings = load_settings(write_config(folder), {}).settings
     args = argparse.Namespace(frames=None)
-    return run.run(args, settings, compose_it, NoSignals())  # type: ignore[arg-type]
+    return run.run(args, settings, compose_it, signals or NoSignals())  # type: ignore[arg-type]
 
 
 def test_a_dream_that_is_finished_ends_with_0(tmp_path: Path) -> None:
@@ -78,3 +85,54 @@ def test_what_does_not_stop_is_left_behind(
     dream.finished.set()
     ran(tmp_path, dream, stop=lambda: at_the_end.wait(GUARD_S))
     assert ended == [status]
+
+
+class Terminal:
+    """A standard error that may be closed."""
+
+    def __init__(self) -> None:
+        self.is_open = True
+
+    def isatty(self) -> bool:
+        return self.is_open
+
+    def fileno(self) -> int:
+        raise OSError
+
+    def write(self, text: str) -> int:
+        if not self.is_open:
+            raise OSError(5, "Input/output error")
+        return len(text)
+
+    def flush(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("on_terminal", [False, True])
+def test_sighup_reloads_and_does_not_end_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, on_terminal: bool
+) -> None:
+    if on_terminal:
+        monkeypatch.setattr(run.sys, "stderr", Terminal())
+    signals, dream = NoSignals(), Dream()
+    signals.hangup = True
+    assert ran(tmp_path, dream, signals=signals) == 0
+    assert (dream.reloads, dream.ticks > 3, signals.hangup) == (1, True, False)
+
+
+def test_a_terminal_that_is_closed_ends_what_began_on_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terminal, signals, dream = Terminal(), NoSignals(), Dream()
+    monkeypatch.setattr(run.sys, "stderr", terminal)
+    tick = dream.tick
+
+    def close_it() -> None:
+        tick()
+        terminal.is_open = False
+        signals.hangup = True
+
+    monkeypatch.setattr(dream, "tick", close_it)
+    assert ran(tmp_path, dream, signals=signals) == 0
+    assert (signals.stop, dream.reloads) == (True, 0)
+    assert dream.ticks <= 2
