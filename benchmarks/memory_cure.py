@@ -10,10 +10,11 @@ frame to the next, thumbnails again, over the gaps that turn farthest and those 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 
@@ -117,6 +118,19 @@ class Run:
     def steps(self) -> Floats:
         """From keyframe to keyframe."""
         return np.sqrt(((self.thumbnails[1:] - self.thumbnails[:-1]) ** 2).mean(1))
+
+    def save(self, path: Path) -> None:
+        """Keep it, so that an hour of dreams can be had in pieces."""
+        np.savez_compressed(path, **asdict(self))
+
+    @classmethod
+    def load(cls, path: Path) -> Run:
+        """One that was kept."""
+        with np.load(path, allow_pickle=False) as kept:
+            found = {name: kept[name] for name in kept.files}
+        plain = {name: value.tolist() for name, value in found.items() if value.ndim == 0}
+        told = {name: tuple(found[name].tolist()) for name in ("levels", "reasons", "decided")}
+        return cls(**found | plain | told)
 
 
 def run(case: Case, memory: bool) -> Run:
@@ -270,14 +284,21 @@ def rows_of(seeds: Sequence[int], keyframes: int) -> dict[str, list[Case]]:
     }
 
 
-def dreamt(rows: Mapping[str, Sequence[Case]], jobs: int = 1) -> dict[str, list[Cured]]:
-    """Every case with memory and without; a dream without is had once for all rows that share it."""
+def dreamt(
+    rows: Mapping[str, Sequence[Case]], jobs: int = 1, keep: Path | None = None
+) -> dict[str, list[Cured]]:
+    """Every case with memory and without; a dream without is had once for all rows that share it.
+
+    Args:
+        jobs: Dreams at a time.
+        keep: Folder where each dream is kept; those that lie there are not dreamt again.
+    """
     on = list(dict.fromkeys(case for cases in rows.values() for case in cases))
     off = list(dict.fromkeys(case.without_memory for case in on))
     wanted = [*((case, False) for case in off), *((case, True) for case in on)]
     with ProcessPoolExecutor(jobs) as pool:
-        runs = dict(zip(wanted, pool.map(_run, wanted), strict=True))
-    judge = cache(partial(_judge))
+        runs = dict(zip(wanted, pool.map(partial(_run, keep), wanted), strict=True))
+    judge = cache(Judge.of)
     return {
         name: [
             Cured(runs[case, True], runs[case.without_memory, False], judge(tuple(case.words())))
@@ -287,12 +308,15 @@ def dreamt(rows: Mapping[str, Sequence[Case]], jobs: int = 1) -> dict[str, list[
     }
 
 
-def _run(wanted: tuple[Case, bool]) -> Run:
-    return run(*wanted)
-
-
-def _judge(words: tuple[Words, ...]) -> Judge:
-    return Judge.of(words)
+def _run(keep: Path | None, wanted: tuple[Case, bool]) -> Run:
+    case, memory = wanted
+    if keep is None:
+        return run(case, memory)
+    name = hashlib.sha256(repr(wanted).encode()).hexdigest()[:16]
+    path = keep / f"{case.seed}-{'on' if memory else 'off'}-{name}.npz"
+    if not path.exists():
+        run(case, memory).save(path)
+    return Run.load(path)
 
 
 def curve(run: Run, judge: Judge, window: int = 100, stride: int = 10) -> list[tuple[int, float]]:
@@ -376,12 +400,13 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
     parser.add_argument("--keyframes", type=int, default=1000)
     parser.add_argument("--rows", nargs="+", help="only rows whose names hold one of these")
+    parser.add_argument("--keep", type=Path, help="folder of dreams that need not be dreamt again")
     parser.add_argument("--plot", type=Path, help="draw the curves of the first two rows")
     args = parser.parse_args()
     wanted = rows_of(args.seeds, args.keyframes)
     if args.rows:
         wanted = {name: cases for name, cases in wanted.items() if any(part in name for part in args.rows)}
-    found = dreamt(wanted, args.jobs)
+    found = dreamt(wanted, args.jobs, args.keep)
     for what, measured, wished in table(found):
         print(f"{what:<64}{measured:>18}   {wished}", flush=True)
     if args.plot:
