@@ -16,6 +16,7 @@ from backend.errors import EngineError, EngineUnreachable, JobFailed, LatentReje
 from backend.interpolation.decoder import PicturesJob
 from backend.interpolation.gap_length import LONGEST, stretch
 from backend.interpolation.hybrid_generator import HybridGenerator, Leg
+from backend.interpolation.picture_futures import UNFIT
 from backend.interpolation.walk import Knot, Walk, Waypoint
 from backend.utils.picture_check import encoded_for, inspect_picture
 from backend.utils.picture_formats import AS_IT_COMES, Encoding
@@ -254,7 +255,7 @@ class GapFiller:
 
     def _fail(self, part: _Part, error: EngineError) -> None:
         """Send a leg once more, then in smaller ones if that may help, then do without it."""
-        if isinstance(error, JobFailed):
+        if isinstance(error, JobFailed) and error.kind != UNFIT:  # else the engine is not to blame
             self._care.walk_failed(error, self._clock())
         if part.retried and not self._ask_for_less(part, error):
             self._give_up(part, error)

@@ -130,8 +130,8 @@ class LocalSource:
         line = self._line()
         if line == _EMBEDDED:
             raise DecoderUnfit("the embedded engine's latents are its own, and no VAE decodes them")
-        if self._file.kind is VaeKind.KL:
-            return None  # its weights know the scale
+        if self._file.kind is VaeKind.KL or self._file.scaled_by is not None:
+            return None  # it knows the scale itself
         named, dreamt = space_named(self._file.path), space_of_line(line, self._file.channels)
         if named is not None and dreamt is not None and named != dreamt:
             raise DecoderUnfit(

@@ -82,6 +82,7 @@ class LocalVae:
         self.device = device
         self._file = file
         self._network = _loaded(file, device)
+        self._scale, self._shift = _own_scale(file)
 
     def peak_bytes(self, latents: Tensor) -> float:
         """About how much memory one of these latents takes while it is decoded."""
@@ -94,7 +95,7 @@ class LocalVae:
 
         Args:
             latents: Shape ``[B, C, h, w]``.
-            space: Whose latents they are; a tiny autoencoder has to know.
+            space: Whose latents they are; a tiny autoencoder has to know, unless its file says so.
 
         Returns:
             uint8 RGB, shape ``[B, H, W, 3]``, on the CPU.
@@ -105,7 +106,9 @@ class LocalVae:
         """
         try:
             given = latents.to(self.device.name, torch.float32)
-            if space is not None:
+            if self._scale is not None:
+                given = (given - self._shift) * self._scale
+            elif space is not None:
                 given = (given - space.shift) * space.scale
             picture = self._finite(given)
             # Cut off as ComfyUI does it, so that the same weights give the same pictures.
@@ -156,6 +159,14 @@ def _loaded(file: VaeFile, device: Device) -> nn.Module:
             f"{file.path.name} is not laid out as {file.kind}s are: {_misfits(error)}"
         ) from error
     return network.eval().requires_grad_(False)
+
+
+def _own_scale(file: VaeFile) -> tuple[float | None, float]:
+    if file.scaled_by is None:
+        return None, 0.0
+    scale, shift = file.scaled_by
+    with safe_open(file.path, framework="pt", device="cpu") as opened:
+        return float(opened.get_tensor(scale)), float(opened.get_tensor(shift))
 
 
 def _weights(file: VaeFile, device: Device) -> dict[str, Tensor]:

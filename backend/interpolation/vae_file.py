@@ -24,7 +24,9 @@ _LENGTH_BYTES = 8
 
 # Where the autoencoder stands in a checkpoint.
 _KL_PREFIXES = ("", "first_stage_model.", "vae.")
-_TINY_PREFIXES = ("decoder.layers.", "", "decoder.", "taesd_decoder.")
+_TINY_PREFIXES = (
+    "decoder.layers.", "", "decoder.", "taesd_decoder.", "first_stage_model.taesd_decoder."
+)  # fmt: skip
 _TINY_NAME = re.compile(r"(\d+)\.(?:(?:conv\.\d+|skip)\.)?(?:weight|bias)")
 
 # Names of diffusers -> names of the authors, within the decoder. Levels are counted from the other end.
@@ -58,6 +60,8 @@ class VaeFile:
         channels: Of the latents that it decodes.
         tensors: The names in the file, by the names of the network's authors.
         shapes: By the names of the authors.
+        scaled_by: Names in the file of scale and shift of the latents, where it brings them itself, as
+            ComfyUI saves tiny autoencoders.
     """
 
     path: Path
@@ -65,6 +69,7 @@ class VaeFile:
     channels: int
     tensors: Mapping[str, str]
     shapes: Shapes
+    scaled_by: tuple[str, str] | None = None
 
 
 def read_vae_file(path: Path) -> VaeFile:
@@ -158,7 +163,10 @@ def _tiny(path: Path, shapes: Shapes) -> VaeFile | None:
         sizes = {name: shapes[there] for name, there in tensors.items()}
         first = sizes.get("1.weight", ())
         if len(first) == 4 and first[1] != 3:  # an encoder begins with the three colours
-            return VaeFile(path, VaeKind.TINY, first[1], tensors, sizes)
+            root = prefix.removesuffix("taesd_decoder.")
+            scaled_by = (f"{root}vae_scale", f"{root}vae_shift")
+            brings = all(shapes.get(name) == () for name in scaled_by)
+            return VaeFile(path, VaeKind.TINY, first[1], tensors, sizes, scaled_by if brings else None)
     return None
 
 

@@ -95,6 +95,15 @@ def test_all_layouts_of_one_tiny_autoencoder_give_the_same_pictures(tmp_path: Pa
     assert float(pictures.float().std()) > 1.0
 
 
+def test_a_tiny_autoencoder_saved_by_comfyui_brings_its_scale(tmp_path: Path) -> None:
+    weights = {f"taesd_decoder.{name}": weight for name, weight in tiny_weights().items()}
+    scaled = weights | {"vae_scale": torch.tensor(SD.scale), "vae_shift": torch.tensor(SD.shift)}
+    brought = loaded(saved(tmp_path / "saved.safetensors", scaled))
+    told = loaded(saved(tmp_path / "plain.safetensors", weights))
+    assert torch.equal(brought.decode(latents(), None), told.decode(latents(), SD))
+    assert torch.equal(brought.decode(latents(), FLUX), told.decode(latents(), SD))
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_weights_of_half_precision_are_computed_in_single(tmp_path: Path, dtype: torch.dtype) -> None:
     weights = {name: weight.to(dtype) for name, weight in kl_weights().items()}

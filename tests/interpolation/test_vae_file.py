@@ -32,7 +32,7 @@ def test_an_autoencoder_is_found_bare_and_in_checkpoints(tmp_path: Path, prefix:
     assert set(found.tensors) == set(found.shapes) == expected
 
 
-@pytest.mark.parametrize("prefix", ["", "decoder.", "taesd_decoder."])
+@pytest.mark.parametrize("prefix", ["", "decoder.", "taesd_decoder.", "first_stage_model.taesd_decoder."])
 @pytest.mark.parametrize("channels", [4, 16])
 def test_a_tiny_autoencoder_is_found_by_its_authors_numbers(
     tmp_path: Path, prefix: str, channels: int
