@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from backend.errors import DreamloopError, StorageError
+from backend.errors import DreamloopError, JobFailed, StorageError
 
 if TYPE_CHECKING:  # `main.py --help` must not wait for pydantic and numpy
     from torch import Tensor
@@ -243,6 +243,8 @@ def _dream(table: _Table, settings: Settings, engine: Engine) -> None:
         if generator.mode.walks:
             table.check("warm path", warm)
             table.check("VAE round trip", round_trip)
+            if made[-1].latent is not None:
+                table.check("in-betweens", lambda: _in_betweens(settings, engine, generator, made[-2:]))
         if engine.facts is not None and engine.facts.pack.used:
             table.check("streamed walk", lambda: _streamed(encoder, generator, made))
     for keyframe in made:
@@ -287,6 +289,26 @@ def _streamed(encoder: LatentEncoder, generator: DreamGenerator, made: list[Keyf
     )
     size = sum(map(len, frames)) / len(frames)
     return f"{len(frames)} frames of {size / 1000:.0f} kB came in {time.monotonic() - start:.2f} s"
+
+
+def _in_betweens(settings: Settings, engine: Engine, generator: DreamGenerator, ends: list[Keyframe]) -> str:
+    """Who decodes them: whoever is wished for, or the engine, and why."""
+    from backend.decoder_assembly import open_decoder
+    from backend.interpolation.decoder import Anchor, LatentBatch
+    from backend.interpolation.decoder_choice import decoder_told
+
+    start, end = (Anchor(generator.latent(keyframe), keyframe.picture) for keyframe in ends)
+    batch = LatentBatch(end.latent, ends[-1].prompt, (1.0,), start, end)
+    with ExitStack() as stack:
+        decoder = open_decoder(settings, engine, stack)
+        begun = time.monotonic()
+        try:
+            _ended(decoder.decode(batch))
+        except JobFailed:  # it is known now who cannot; the next best can
+            _ended(decoder.decode(batch))
+        used, problem = decoder_told(decoder)
+    told = f"decoded by {used}, the first in {time.monotonic() - begun:.2f} s"
+    return told if problem is None else f"{told}, since {problem}"
 
 
 def _warm(generator: DreamGenerator, prompt: Prompt, made: list[Keyframe]) -> str:

@@ -59,12 +59,24 @@ def test_a_server_with_everything_passes_every_check(
         "socket",
         "warm path",
         "VAE round trip",
+        "in-betweens",
         "housekeeping",
     ]
+    assert "decoded by engine" in told.rows["in-betweens"]
     assert "not installed" in told.rows["node pack"]
     assert "64x64" in told.rows["test picture"]
     assert "nothing is loaded or encoded twice" in told.rows["warm path"]
     assert "all is well" in told.end
+
+
+def test_a_decoder_that_cannot_be_used_is_told_with_its_reason(
+    tmp_path: Path, fake_comfy: FakeComfy, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wish = {"dream": "{size: 64x64}", "interpolation": "{tiny_vae: taesd}"}
+    status, told = examined(tmp_path, capsys, fake_comfy.url, **wish)
+    assert status == 0, told.rows
+    assert "decoded by engine" in told.rows["in-betweens"]
+    assert "taesd is not used" in told.rows["in-betweens"]
 
 
 def test_our_own_nodes_are_tried_where_they_are(
