@@ -14,7 +14,7 @@ from tests.fakes.fake_comfy import FakeComfy
 os.environ.setdefault("OMP_NUM_THREADS", "1" if "PYTEST_XDIST_WORKER" in os.environ else "2")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-pytest_plugins = ["tests.fakes.fixtures"]
+pytest_plugins = ["tests.fakes.fixtures", "tests.fakes.service_manager", "tests.end_to_end.quick_starts"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

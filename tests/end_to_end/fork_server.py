@@ -6,6 +6,8 @@ standard input; from there on the child is that command, in a process of its own
 
 from __future__ import annotations
 
+import importlib
+import json
 import os
 import signal
 import sys
@@ -26,10 +28,14 @@ import backend.utils.status_writer  # noqa: F401
 import main
 
 
-def _be_the_daemon(config: str, log: str) -> None:
+def _be_the_daemon(config: str, log: str, environment: str, sickness: str) -> None:
     """Never returns."""
     status = 1
     try:
+        os.environ.update(json.loads(environment))
+        if sickness:
+            module, _, function = sickness.partition(":")
+            getattr(importlib.import_module(module), function)()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)
         descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
@@ -44,7 +50,7 @@ def _be_the_daemon(config: str, log: str) -> None:
 
 
 def serve() -> None:
-    """``start CONFIG LOG`` answers with a process id, ``wait PID`` with how that process ended."""
+    """``start CONFIG LOG ENVIRONMENT SICKNESS`` answers with a process id, ``wait PID`` with its end."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is meant for the tests
     print("ready", flush=True)  # noqa: T201 - how it answers
     for line in sys.stdin:

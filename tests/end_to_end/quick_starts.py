@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -10,11 +11,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from backend.utils.picture_check import inspect_picture
 from backend.utils.png_text import text_of
@@ -22,17 +25,15 @@ from backend.utils.status_schema import Status
 from tests.end_to_end.daemon import MAIN, environment
 
 GUARD_S = 120.0
-_LOOK_EVERY_S = 0.004
+_LOOK_EVERY_S = 0.01
 _MAX_PIXELS = 10_000_000
 
 
-class QuickStarts:
-    """Starts and ends daemons on one config; a context."""
+class ForkServer:
+    """The process that daemons are forked from."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.log = folder / "daemon.log"
-        self._server = subprocess.Popen(
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.end_to_end.fork_server"],
             cwd=MAIN.parent,
             env=environment(),
@@ -40,8 +41,39 @@ class QuickStarts:
             stdout=subprocess.PIPE,
             text=True,
         )
-        self._pid = 0
         assert self._answer() == "ready"
+
+    def ask(self, *words: str) -> str:
+        assert self._process.stdin is not None
+        self._process.stdin.write("\t".join(words) + "\n")
+        self._process.stdin.flush()
+        return self._answer()
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.communicate(timeout=GUARD_S)
+
+    def _answer(self) -> str:
+        assert self._process.stdout is not None
+        return self._process.stdout.readline().strip()
+
+
+@pytest.fixture(scope="session")
+def fork_server() -> Iterator[ForkServer]:
+    """One for all tests of a worker."""
+    made = ForkServer()
+    yield made
+    made.close()
+
+
+class QuickStarts:
+    """Starts and ends daemons on one config; a context."""
+
+    def __init__(self, folder: Path, server: ForkServer) -> None:
+        self.folder = folder
+        self.log = folder / "daemon.log"
+        self._server = server
+        self._pid = 0
 
     def __enter__(self) -> QuickStarts:
         return self
@@ -49,19 +81,39 @@ class QuickStarts:
     def __exit__(self, *_: object) -> None:
         if self._pid:
             self.end(signal.SIGKILL)
-        self._server.kill()
-        self._server.communicate(timeout=GUARD_S)
 
-    def start(self) -> int:
-        """A daemon; its process id."""
-        self._pid = int(self._ask("start", str(self.folder / "config.yaml"), str(self.log)))
+    def start(
+        self, *, sickness: str = "", environment: Mapping[str, str] | None = None, config: Path | None = None
+    ) -> int:
+        """A daemon; its process id.
+
+        Args:
+            sickness: ``module:function`` that makes the daemon ill before it begins.
+            environment: More of it.
+            config: Its settings, if not those in the folder.
+        """
+        words = [str(config or self.folder / "config.yaml"), str(self.log)]
+        told = json.dumps(dict(environment or {}))
+        self._pid = int(self._server.ask("start", *words, told, sickness))
         return self._pid
+
+    def wait(self) -> int:
+        """How the process ends by itself."""
+        pid, self._pid = self._pid, 0
+        return int(self._server.ask("wait", str(pid)))
 
     def end(self, number: signal.Signals) -> int:
         """Sends a signal and waits; how the process ended."""
-        pid, self._pid = self._pid, 0
-        os.kill(pid, number)
-        return int(self._ask("wait", str(pid)))
+        os.kill(self._pid, number)
+        return self.wait()
+
+    def said(self) -> str:
+        """The end of its log."""
+        return self.log.read_text()[-4000:] if self.log.exists() else ""
+
+    def newest_pid(self) -> int:
+        """Which daemon has written the status; 0 if none has."""
+        return int(self.status()["pid"]) if (self.folder / "status" / "status.json").exists() else 0
 
     def status(self) -> dict[str, Any]:
         return dict(json.loads((self.folder / "status" / "status.json").read_bytes()))
@@ -70,22 +122,12 @@ class QuickStarts:
         """The first status of the daemon that runs for which ``what`` holds."""
         until = time.monotonic() + GUARD_S
         while time.monotonic() < until:
-            if (self.folder / "status" / "status.json").exists():
+            with contextlib.suppress(FileNotFoundError, ValueError):  # dust from before; displays judge it
                 status = self.status()
                 if status["pid"] == self._pid and what(status):
                     return status
             time.sleep(0.01)
-        raise AssertionError(f"it did not come to that:\n{self.log.read_text()[-4000:]}\n{self.status()}")
-
-    def _ask(self, *words: str) -> str:
-        assert self._server.stdin is not None
-        self._server.stdin.write("\t".join(words) + "\n")
-        self._server.stdin.flush()
-        return self._answer()
-
-    def _answer(self) -> str:
-        assert self._server.stdout is not None
-        return self._server.stdout.readline().strip()
+        raise AssertionError(f"it did not come to that:\n{self.said()}\n{self.status()}")
 
 
 @dataclass
@@ -101,24 +143,32 @@ class Display:
     wrong: list[str] = field(default_factory=list)
     chain: dict[int, tuple[int, ...]] = field(default_factory=dict)
     newest: Status | None = None
+    _current: tuple[int, int] = (0, 0)
 
     def look(self) -> None:
         """I1 and I2, at this instant."""
         self.looks += 1
         try:
             status = Status.model_validate_json((self.folder / "status" / "status.json").read_bytes())
-            current = (self.folder / "output" / "current_frame.png").read_bytes()
+            self._look_at_current(self.folder / "output" / "current_frame.png")
         except FileNotFoundError as error:
             if self.newest is not None:
                 self.wrong.append(f"gone: {error.filename}")
             return
-        inspect_picture(current, max_pixels=_MAX_PIXELS)
         if self.newest is not None:
             self._compare(self.newest, status)
         is_new = self.newest is None or status.frame != self.newest.frame
         self.newest = status
         if status.frame is not None and is_new:
             self._look_at(status)
+
+    def _look_at_current(self, path: Path) -> None:
+        """Decoded whenever it is another one."""
+        with path.open("rb") as file:
+            found = os.fstat(file.fileno())
+            if (found.st_ino, found.st_mtime_ns) != self._current:
+                inspect_picture(file.read(), max_pixels=_MAX_PIXELS)
+                self._current = found.st_ino, found.st_mtime_ns
 
     def _compare(self, before: Status, now: Status) -> None:
         if before.frame and (now.frame is None or now.frame.sequence < before.frame.sequence):
