@@ -509,11 +509,13 @@ def _settings(args: argparse.Namespace) -> Settings:
 def _source(args: argparse.Namespace) -> ConfigSource:
     from backend.config import DEFAULT_PATH, load_settings
     from backend.core.config_watch import ConfigSource
-    from backend.utils.logs import FileStream, set_up_logging
+    from backend.utils.logs import FileStream, form_of, set_up_logging
 
     loaded = load_settings(args.config, os.environ)
     log_file = getattr(args, "log_file", None)
-    set_up_logging(loaded.settings.log.level, FileStream(log_file) if log_file else None)
+    wishes = loaded.settings.log
+    form = form_of(wishes.format or "auto", os.environ)
+    set_up_logging(wishes.level, FileStream(log_file) if log_file else None, form)
     return ConfigSource(args.config or DEFAULT_PATH, loaded, os.environ)
 
 

@@ -253,6 +253,9 @@ class LogSettings(Section):
     """What is told while it runs."""
 
     level: Literal["debug", "info", "warning", "error"] = _live("info", "The least important lines to log")
+    format: Literal["text", "json", "journal"] | None = _key(
+        AUTO, "How lines are written; auto: for journald where it listens, else as text"
+    )
 
 
 class Settings(Section):

@@ -1,4 +1,4 @@
-"""``main.py status [--json|--watch|--schema]``: what the daemon says, and whether it still says it."""
+"""``main.py status``: what the daemon says, and whether it still says it."""
 
 from __future__ import annotations
 
@@ -64,8 +64,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.set_defaults(handler=run)
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="the whole status as JSON")
-    form.add_argument("--watch", action="store_true", help="one line, kept fresh until Ctrl-C")
+    form.add_argument("--watch", action="store_true", help="a live screen until Ctrl-C")
     form.add_argument("--schema", action="store_true", help="the JSON Schema of the status")
+    form.add_argument("--metrics", action="store_true", help="the same as Prometheus metrics")
     form.add_argument("--check", action="store_true", help="does the dream live? exit status 0, else 69")
     return parser
 
@@ -91,6 +92,8 @@ def run(args: argparse.Namespace) -> int:
         return exit_codes.CONFIG
     if args.check:
         return _check(folder)
+    if args.metrics:
+        return _print_metrics(folder)
     return watch(folder) if args.watch else _print_once(folder, as_json=args.json)
 
 
@@ -108,23 +111,46 @@ def find_status(folder: Path, now: datetime) -> Found | str:
 
 
 def watch(folder: Path, sleep: Callable[[float], None] = time.sleep) -> int:
-    """Shows one line until Ctrl-C: rewritten on a terminal, one a second elsewhere."""
-    from backend.cli.live_line import LiveLine, describe
-
-    line = LiveLine(sys.stdout)
+    """Shows a live screen until Ctrl-C; where there is no terminal, one line a second."""
     try:
+        if sys.stdout.isatty():
+            _watch_on_terminal(folder, sleep)
+        else:
+            _watch_in_lines(folder, sleep)
+    except KeyboardInterrupt:
+        pass
+    return exit_codes.OK
+
+
+def _watch_on_terminal(folder: Path, sleep: Callable[[float], None]) -> None:
+    from rich.live import Live
+    from rich.text import Text
+
+    from backend.cli.live_screen import screen
+
+    with Live(Text("looking ..."), auto_refresh=False, screen=True) as view:
         while True:
             found = find_status(folder, datetime.now(UTC))
-            is_live = isinstance(found, Found) and found.freshness is Freshness.LIVE
-            text = found if isinstance(found, str) else describe(found.status) if is_live else found.headline
-            if line.on_terminal:
-                line.say(text)
-            else:
-                print(text, flush=True)
+            shown = (
+                Text(found)
+                if isinstance(found, str)
+                else screen(found.status, found.headline, live=found.freshness is Freshness.LIVE)
+            )
+            view.update(shown, refresh=True)
             sleep(_WATCH_S)
-    except KeyboardInterrupt:
-        line.close()
-        return exit_codes.OK
+
+
+def _watch_in_lines(folder: Path, sleep: Callable[[float], None]) -> None:
+    from backend.cli.live_line import describe
+
+    while True:
+        found = find_status(folder, datetime.now(UTC))
+        is_live = isinstance(found, Found) and found.freshness is Freshness.LIVE
+        print(
+            found if isinstance(found, str) else describe(found.status) if is_live else found.headline,
+            flush=True,
+        )
+        sleep(_WATCH_S)
 
 
 def _print_once(folder: Path, *, as_json: bool) -> int:
@@ -141,6 +167,20 @@ def _print_once(folder: Path, *, as_json: bool) -> int:
     else:
         print("\n".join([found.headline, *lines_of(found.status)]))
     return exit_codes.OK if found.freshness in (Freshness.LIVE, Freshness.STOPPED) else exit_codes.NO_DAEMON
+
+
+def _print_metrics(folder: Path) -> int:
+    """For collectors that read text, such as node_exporter's."""
+    from backend.utils.metrics import metrics_of
+
+    now = datetime.now(UTC)
+    found = find_status(folder, now)
+    if isinstance(found, str):
+        print(found, file=sys.stderr)
+        return exit_codes.NO_DAEMON
+    told = metrics_of(found.status.model_dump(mode="json"), age_s=found.age_s, wall=now)
+    print(told.decode(), end="")
+    return exit_codes.OK
 
 
 def _check(folder: Path) -> int:

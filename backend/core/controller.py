@@ -132,6 +132,7 @@ class DreamController:
         counts = resumed.counts if resumed else Counts()
         self.keyframes = counts.keyframes
         self.rejected = counts.rejected
+        self.keyframe_seconds = 0.0
         self.failed_jobs = counts.failed_jobs
         self.retries = counts.retries
         self.newest: Keyframe | None = resumed.keyframe if resumed else None
@@ -478,6 +479,7 @@ class DreamController:
             self._resuming.keep(keyframe, replace(counts, keyframes=counts.keyframes + 1))
         spent, self._previous, self.newest = self._previous, keyframe, keyframe
         self.keyframes += 1
+        self.keyframe_seconds += keyframe.seconds
         self._dreamt += 1
         self._bad_in_a_row = self._refused_in_a_row = 0
         if self._connected:
@@ -498,6 +500,8 @@ class DreamController:
             self._care.keyframe_failed(error, now)
         else:
             self.rejected += 1
+            reason = error.reason if isinstance(error, PictureRejected) else "latent"
+            self._generator.rejects[reason] += 1
         if isinstance(error, PictureRejected):
             self._care.keyframe_worked()
         self._bad_in_a_row += not (isinstance(error, JobFailed) and error.kind in _NOT_THE_LATENT)

@@ -320,6 +320,7 @@ class GapFiller:
             )
         except PictureRejected as error:
             self.rejected += 1
+            self._generator.rejects[error.reason] += 1
             log.warning("a picture on the way to keyframe %d is left out: %s", keyframe.number, error)
             self._buffer.abandon([place])
             return False

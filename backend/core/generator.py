@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -154,6 +154,7 @@ class DreamGenerator:
 
     Attributes:
         care: What is done where the engine's jobs fail.
+        rejects: Pictures and latents that were no good, by reason.
     """
 
     def __init__(
@@ -171,6 +172,7 @@ class DreamGenerator:
         self.mode = MODES[mode]
         self.denoise = denoise
         self.care = EngineCare(engine)
+        self.rejects: Counter[str] = Counter()
         self._engine = engine
         self._size = size
         self._max_pixels = max_pixels

@@ -153,6 +153,8 @@ class Report:
             "keyframes": self.controller.keyframes,
             "in_betweens": self.gaps.in_betweens,
             "rejected": self.controller.rejected + self.gaps.rejected,
+            "rejected_by": dict(self.generator.rejects),
+            "keyframe_seconds_total": round(self.controller.keyframe_seconds, 3),
             "failed_jobs": self.controller.failed_jobs + self.gaps.failed_jobs,
             "retries": self.controller.retries + self.gaps.retries,
         }

@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
@@ -16,6 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from backend.shim.answers import Code, ErrorAnswer, RefusedError, json_answer, matches
 from backend.shim.status_feed import Snapshot, StatusFeed
 from backend.shim.viewers import Viewers
+from backend.utils.metrics import CONTENT_TYPE, metrics_of
 from backend.utils.status_schema import Status
 
 LONGEST_WAIT_S = 30.0
@@ -68,6 +70,13 @@ def status_routes(feed: StatusFeed, viewers: Viewers) -> APIRouter:
     async def progress() -> Response:
         """How much of the dream is ready, for front ends that show a bar."""
         return json_answer(_progress(feed))
+
+    @router.get("/metrics", response_class=Response, responses={503: {"model": ErrorAnswer}})
+    async def metrics() -> Response:
+        """Everything that is counted, in Prometheus' text format."""
+        newest = _there(feed)
+        told = metrics_of(newest.status, age_s=feed.age_s, wall=datetime.now(UTC))
+        return Response(told, media_type=CONTENT_TYPE, headers={"Cache-Control": "no-store"})
 
     @router.get("/livez")
     async def live() -> Response:

@@ -19,7 +19,6 @@ PATHS = (
     "/api/models",
     "/api/config",
     "/api/log",
-    "/metrics",
 )
 """What is asked there, with everything below."""
 

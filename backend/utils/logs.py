@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import sys
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -23,6 +25,13 @@ _EVENT_KEY = "dreamloop_event"
 EVENT = {_EVENT_KEY: True}
 """For lines that tell of something rare, each of which counts."""
 _VARIABLE = re.compile(r"[0-9a-f]{8}(?:-?[0-9a-f]{4})*|\d+(?:\.\d+)?", re.IGNORECASE)
+_JOURNAL_LEVELS = {
+    logging.CRITICAL: 2,
+    logging.ERROR: 3,
+    logging.WARNING: 4,
+    logging.INFO: 6,
+    logging.DEBUG: 7,
+}
 _CLEAR_LINE = "\r\x1b[K"
 
 
@@ -36,21 +45,37 @@ class Stream(Protocol):
     def isatty(self) -> bool: ...
 
 
-def set_up_logging(level: str, stream: Stream | None = None) -> None:
+def set_up_logging(level: str, stream: Stream | None = None, form: str = "text") -> None:
     """Sends every log line from a level up to a stream (standard error); may be called again.
 
     Args:
         level: debug, info, warning or error, as log.level in config.yaml.
         stream: Where to.
+        form: text, json or journal, see `form_of`.
     """
     handler = _Handler(stream or sys.stderr)
-    handler.setFormatter(_OneLine("%(asctime)s %(levelname)-7s %(message)s", "%Y-%m-%d %H:%M:%S"))
+    handler.setFormatter(_formatter(form))
     handler.addFilter(RepeatFilter())
     root = logging.getLogger()
     for old in [old for old in root.handlers if isinstance(old, _Handler)]:
         root.removeHandler(old)
     root.addHandler(handler)
     set_level(level)
+
+
+def form_of(wish: str, environ: Mapping[str, str]) -> str:
+    """How lines are written: as it is wished, else for journald where it listens, else as text."""
+    if wish != "auto":
+        return wish
+    return "journal" if "JOURNAL_STREAM" in environ else "text"
+
+
+def _formatter(form: str) -> logging.Formatter:
+    if form == "json":
+        return _JsonLine()
+    if form == "journal":
+        return _JournalLine("%(message)s")
+    return _OneLine("%(asctime)s %(levelname)-7s %(message)s", "%Y-%m-%d %H:%M:%S")
 
 
 def set_level(level: str) -> None:
@@ -176,6 +201,32 @@ class _OneLine(logging.Formatter):
         if not message.isprintable():
             record.message = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in message)
         return super().formatMessage(record)
+
+
+class _JournalLine(_OneLine):
+    """journald stamps lines itself; it wants to be told how bad each one is (sd-daemon(3))."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Lines that begin with their level, those of a traceback, too."""
+        mark = f"<{_JOURNAL_LEVELS.get(record.levelno, 6)}>"
+        return "\n".join(mark + line for line in super().format(record).splitlines())
+
+
+class _JsonLine(logging.Formatter):
+    """One object a line, for collectors of logs."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Time in UTC, level, who says it, and what."""
+        moment = datetime.fromtimestamp(record.created, UTC)
+        told: dict[str, object] = {
+            "time": f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            told["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(told, ensure_ascii=True)
 
 
 class _Handler(logging.StreamHandler[Stream]):

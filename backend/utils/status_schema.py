@@ -197,8 +197,12 @@ class DreamStatus(_Part):
     keyframes: Count = Field(default=0, description="keyframes received and found good, over restarts")
     in_betweens: Count = Field(default=0, description="in-betweens received and found good, over restarts")
     rejected: Count = Field(default=0, description="pictures refused as broken, black or flat, over restarts")
+    rejected_by: dict[str, Count] = Field(default={}, description="the same by reason, in this run")
     failed_jobs: Count = Field(default=0, description="engine jobs that ended as failed, over restarts")
     retries: Count = Field(default=0, description="keyframes asked for again after a failure, over restarts")
+    keyframe_seconds_total: Seconds = Field(
+        default=0.0, description="engine seconds of all keyframes of this run"
+    )
     keyframe_s: Seconds | None = Field(
         default=None, description="engine seconds that the newest keyframe took"
     )

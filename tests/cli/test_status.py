@@ -85,7 +85,8 @@ def write(folder: Path, status: Status) -> None:
 
 def arguments(**options: bool) -> argparse.Namespace:
     return argparse.Namespace(
-        config=None, **{"json": False, "watch": False, "schema": False, "check": False, **options}
+        config=None,
+        **{"json": False, "watch": False, "schema": False, "check": False, "metrics": False, **options},
     )
 
 

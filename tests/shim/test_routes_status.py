@@ -87,3 +87,10 @@ def test_the_openapi_says_what_there_is(client: TestClient) -> None:
         "paths"
     ].keys()
     assert "/" not in told["paths"]
+
+
+def test_metrics_are_the_status_in_prometheus_words(client: TestClient) -> None:
+    answer = client.get("/metrics")
+    assert answer.headers["content-type"].startswith("text/plain")
+    assert "dreamloop_frame_sequence 3.0" in answer.text
+    assert 'dreamloop_state{dreamloop_state="dreaming"} 1.0' in answer.text
