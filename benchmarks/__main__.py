@@ -13,6 +13,7 @@ from benchmarks import (
     memory_add,
     memory_cure,
     memory_query,
+    node_pack,
     paint,
     walk,
     window,
@@ -123,6 +124,7 @@ _PARTS: dict[str, Callable[[bool], list[Row]]] = {
     "memory_add": _memory_add,
     "memory_cure": memory_cure.rows,
     "memory_query": memory_query.table,
+    "node_pack": node_pack.rows,
     "paint": _paint,
     "walk": _walk,
     "window": window.rows,
@@ -141,7 +143,13 @@ def main() -> None:
         action="store_true",
         help="memory_query: the graph of a million vectors too; an hour, and 5 GB of memory",
     )
+    parser.add_argument(
+        "--comfyui-url",
+        metavar="URL",
+        help="node_pack: a real ComfyUI with Dreamloop's nodes installed, and a checkpoint",
+    )
     args = parser.parse_args()
+    node_pack.url = args.comfyui_url
     unknown = set(args.parts) - set(_PARTS)
     if unknown:
         parser.error(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(_PARTS)}")

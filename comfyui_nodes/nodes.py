@@ -181,8 +181,9 @@ class Frames:
                 check()
                 if not pipe.wanted:
                     break
+                latents = walk.at(piece)
                 with decoding:
-                    pictures = host.decode(vae, walk.at(piece), tile, overlap)
+                    pictures = host.decode(vae, latents, tile, overlap)
                 pieces.saw(pictures)
                 for frame, pixels in zip(piece, pictures, strict=True):
                     pipe.put(frame, pixels)

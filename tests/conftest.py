@@ -38,6 +38,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         live = metafunc.config.getoption("--comfyui-url")
         servers = ["fake-A", "fake-B", "embedded", *(["live"] if live else [])]
         metafunc.parametrize("server_url", servers, indirect=True)
+    if "packed_url" in metafunc.fixturenames:  # those that may have our own nodes
+        live = metafunc.config.getoption("--comfyui-url")
+        metafunc.parametrize("packed_url", ["fake", *(["live"] if live else [])], indirect=True)
 
 
 @pytest.fixture
