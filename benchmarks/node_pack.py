@@ -95,7 +95,7 @@ def rows(quick: bool) -> list[Row]:
         return [("node pack on a real ComfyUI", "-", "needs --comfyui-url URL")]
     studio = Studio(url)
     try:
-        frames, rounds = (4, 2) if quick else (12, 5)
+        frames, rounds = (4, 1) if quick else (12, 5)
         costs, psnr = studio.compare(frames, rounds)
     finally:
         studio.close()
@@ -135,30 +135,32 @@ class Studio:
         self._sampling = family.sampling()
         cells = SIZE_PX // family.cell_px
         self._points = [Waypoint(_smooth(seed, family.latent_channels, cells)) for seed in (1, 2)]
+        self._specks = [Waypoint(point.latent[..., :8, :8]) for point in self._points]
 
     def close(self) -> None:
         self._client.close()
 
     def compare(self, frames: int, rounds: int) -> tuple[dict[str, Cost], dict[str, float]]:
         """Costs by name, and how near the frames of our nodes are to the stock ones in dB."""
-        walk = Walk("smooth", Knot(self._points[0]), Knot(self._points[1]), 4.0)
-        t = torch.arange(1, frames + 1) / (frames + 1)
-        works = {
-            "stock": self._stock(walk, t),
-            "our nodes, jpeg": self._ours(walk, t, FrameFormat("jpeg")),
-            "our nodes, webp": self._ours(walk, t, FrameFormat("webp")),
-            "our nodes, png": self._ours(walk, t, FrameFormat("png")),
-        }
+        for workflow, nonce in self._works(self._specks, 1).values():
+            self._run(_renewed(workflow, nonce, 0))  # loads the model, and whatever else is loaded but once
+        works = self._works(self._points, frames)
         told: dict[str, list[Told]] = {name: [] for name in works}
-        for turn in range(rounds + 1):
+        for turn in range(rounds):
             for name, (workflow, nonce) in works.items():
-                heard = self._run(_renewed(workflow, nonce, turn))
-                if turn:  # the first one loads the model
-                    told[name].append(heard)
+                told[name].append(self._run(_renewed(workflow, nonce, turn)))
         costs = {name: _cost(all_of, works[name][0], frames) for name, all_of in told.items()}
         newest = {name: all_of[-1].frames for name, all_of in told.items()}
         psnr = {name: _psnr(newest["stock"], newest[name]) for name in works if name != "stock"}
         return costs, psnr
+
+    def _works(self, points: list[Waypoint], frames: int) -> dict[str, tuple[Workflow, str]]:
+        """The graphs by name, and of each the node that would be cached if it were not made to run anew."""
+        walk = Walk("smooth", Knot(points[0]), Knot(points[1]), 4.0)
+        t = torch.arange(1, frames + 1) / (frames + 1)
+        formats = ("jpeg", "webp", "png")
+        ours = {f"our nodes, {one}": self._ours(walk, t, FrameFormat(one)) for one in formats}
+        return {"stock": self._stock(walk, t), **ours}
 
     def _stock(self, walk: Walk, t: torch.Tensor) -> tuple[Workflow, str]:
         file = self._client.upload(write_latents(walk.latents(t)), "dreamloop_bench_batch.latent")
