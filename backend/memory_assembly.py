@@ -19,6 +19,7 @@ from backend.cache.clip_weights import ClipChoice
 from backend.cache.injection import InjectionPolicy, InjectionSettings
 from backend.cache.manager import CacheManager
 from backend.cache.matching import Identity, Matcher
+from backend.cache.perceptual_matcher import PerceptualMatcher
 from backend.cache.policy import MemoryLimits, Policy
 from backend.cache.seeds import SeedsImport
 from backend.cache.vector_index import open_index
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("dreamloop")
 
 _STATE = "policies.json"
+# Of one question, which is over before a graph of very many vectors would be built.
+_NO_GRAPH = 2**40
 _STATE_BYTES = 64_000_000
 
 
@@ -101,7 +104,8 @@ def open_memory(
     neither where none is asked for. ``wall`` tells the time of day, with a zone.
     """
     try:
-        return _opened(settings, stack, wall), None
+        wishes = settings.memory
+        return _opened(settings, stack, matcher_of(_matcher_settings(wishes)), wishes.exact_limit, wall), None
     except MemoryOff:
         return None, None
     except (StorageError, AlreadyRunning) as error:
@@ -109,19 +113,25 @@ def open_memory(
         return None, str(error)
 
 
-def _opened(settings: Settings, stack: ExitStack, wall: Callable[[], datetime] = _now) -> DreamMemory:
+def _opened(
+    settings: Settings,
+    stack: ExitStack,
+    load: Callable[[], Matcher],
+    exact_limit: int,
+    wall: Callable[[], datetime] = _now,
+) -> DreamMemory:
     wishes = settings.memory
     if not wishes.enabled:
         raise MemoryOff
     folder = wishes.folder or settings.storage.output / "memory"
-    matcher = AestheticMatcher(matcher_of(_matcher_settings(wishes)))
+    matcher = AestheticMatcher(load)
     now = matcher.current
     cache = CacheManager.open(
         folder,
         identity=now.identity,
         limits=_limits(wishes),
         policy=_policy(wishes, now),
-        index=partial(open_index, exact_limit=wishes.exact_limit),
+        index=partial(open_index, exact_limit=exact_limit),
         clock=wall,
     )
     stack.callback(cache.close)
@@ -235,16 +245,23 @@ def commands_of(
 
 
 def commands_for(
-    settings: Settings, stack: ExitStack, load_s: float
+    settings: Settings, stack: ExitStack, load_s: float, *, judges: bool
 ) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
     """The same where no daemon runs: the memory is opened and loaded for it.
+
+    Args:
+        settings: All of them.
+        stack: Closes it.
+        load_s: The longest that loading may take.
+        judges: Pictures are to be judged; otherwise nothing is loaded for that, nor downloaded.
 
     Raises:
         MemoryOff: There is none, by the settings.
         StorageError: It cannot be opened.
         AlreadyRunning: Another process has it open.
     """
-    memory = _opened(settings, stack)
+    load = matcher_of(_matcher_settings(settings.memory)) if judges else PerceptualMatcher
+    memory = _opened(settings, stack, load, _NO_GRAPH)
     memory.matcher.wait(load_s)
     if memory.cache.identity != memory.matcher.current.identity:
         current = memory.matcher.current

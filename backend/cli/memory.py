@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # `main.py --help` must not wait for pydantic and numpy
 _POLL_S = 0.2
 _LOAD_S = 600.0
 _ASK_S = 10.0
+_JUDGING = ("rebuild", "import")
 _KNOWN = "known"
 _MOST_NAMED = 20
 
@@ -88,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
     }
     try:
         settings = load_settings(getattr(args, "config", None), os.environ).settings
-        with _somebody_to_ask(settings) as ask:
+        with _somebody_to_ask(settings, judges=args.action in _JUDGING) as ask:
             answer = _answered(ask, asked)
     except ConfigError as error:
         print(error, file=sys.stderr)
@@ -111,7 +112,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 @contextmanager
-def _somebody_to_ask(settings: Settings) -> Iterator[Ask]:
+def _somebody_to_ask(settings: Settings, *, judges: bool) -> Iterator[Ask]:
     """The daemon, if one runs; else the memory itself, opened for this one question."""
     from backend.errors import NoDaemon
     from backend.utils.control import SOCKET_NAME, ask
@@ -125,15 +126,15 @@ def _somebody_to_ask(settings: Settings) -> Iterator[Ask]:
         ask(socket, {"command": "status"}, _ASK_S)
     except NoDaemon:
         with ExitStack() as stack:
-            yield _own(settings, stack)
+            yield _own(settings, stack, judges=judges)
         return
     yield ask_daemon
 
 
-def _own(settings: Settings, stack: ExitStack) -> Ask:
+def _own(settings: Settings, stack: ExitStack, *, judges: bool) -> Ask:
     from backend.memory_assembly import commands_for
 
-    return commands_for(settings, stack, _LOAD_S)
+    return commands_for(settings, stack, _LOAD_S, judges=judges)
 
 
 def _answered(ask: Ask, asked: Mapping[str, Any]) -> dict[str, Any]:

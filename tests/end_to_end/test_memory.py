@@ -64,9 +64,6 @@ def test_a_dream_without_a_memory_says_so_and_touches_none(tmp_path: Path, serve
         assert refused.returncode == 1
         assert "no memory: the memory is switched off (memory.enabled: false)" in refused.stderr
         assert running.end() == 0
-    alone = command(tmp_path, "memory", "ls")
-    assert alone.returncode == 1
-    assert "switched off (memory.enabled: false); with DREAMLOOP_MEMORY__ENABLED=true" in alone.stderr
     assert not (tmp_path / "output" / "memory").exists()
 
 
