@@ -449,7 +449,7 @@ def test_a_folder_without_themes_is_refused_and_the_dream_goes_on_with_what_it_h
     assert scene.report.prompts.themes == ("sea", "sky")
     (scene.folder / "nowhere").mkdir()
     (scene.folder / "nowhere" / "fire.yaml").write_text(OTHER_THEMES)
-    for _ in range(10):
+    for _ in range(20):
         scene.dream.clock.now += LOOK_S
         scene.watch.turn()
     assert scene.watch.state.problems == ()

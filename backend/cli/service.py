@@ -126,9 +126,10 @@ def _plan(args: argparse.Namespace) -> ServicePlan:
     if not is_name(args.name):
         raise _Refused(f"--name {args.name!r}: small letters, digits and -", exit_codes.USAGE)
     config = (args.config or DEFAULT_PATH).absolute()
+    user = _user(args, config) if _for_machine(args) else None
     # Whoever removes it, or asks how it goes, can do so whatever is wrong with the settings.
     needed = args.service_action in ("install", "print")
-    writes = written_folders(load_settings(config, os.environ).settings) if needed else ()
+    writes = written_folders(load_settings(config, {}).settings, _home_of(user)) if needed else ()
     for path in (Path(sys.executable), _MAIN, config, *writes):
         if not str(path).isprintable():
             raise _Refused(f"{str(path)!r}: a path that can be printed")
@@ -138,10 +139,16 @@ def _plan(args: argparse.Namespace) -> ServicePlan:
         main=_MAIN,
         config=config,
         writes=writes,
-        user=_user(args, config) if _for_machine(args) else None,
-        groups=_groups() if _for_machine(args) else (),
+        user=user,
+        groups=_groups() if user else (),
         nvidia=Path("/proc/driver/nvidia").exists(),
     )
+
+
+def _home_of(user: str | None) -> Path:
+    import pwd
+
+    return Path.home() if user is None else Path(pwd.getpwnam(user).pw_dir)
 
 
 def _user(args: argparse.Namespace, config: Path) -> str:
@@ -177,6 +184,10 @@ def _groups() -> tuple[str, ...]:
 def _install(plan: ServicePlan, registration: Registration, execute: Run) -> None:
     from backend.utils.file_ops import write_atomic
 
+    for name in sorted(name for name in os.environ if name.startswith("DREAMLOOP_")):
+        print(
+            f"{name} of this shell is not part of the service; write it into {plan.config}", file=sys.stderr
+        )
     before = registration.path.read_bytes() if registration.path.exists() else None
     write_atomic(registration.path, registration.text.encode())
     _make_folders(plan)

@@ -39,7 +39,7 @@ _SETTLED_S = 0.3
 # One that cannot be used may be half of one that can.
 _PATIENCE_S = 1.2
 # What is wrong may lie beside the file (a folder that is missing) and be mended without an edit of it.
-_TRY_AGAIN_S = 2.0
+_TRY_AGAIN_S = 5.0
 _GONE = "the file back; until then all stays as it was"
 _EMPTY = "keys, or at least a comment; until then all stays as it was"
 

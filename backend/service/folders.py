@@ -12,9 +12,16 @@ from backend.config_values import is_path
 _ONLY_READ = frozenset({"memory.seeds"})
 
 
-def written_folders(settings: Settings) -> tuple[Path, ...]:
-    """Those that the settings name, and those that an engine of ours writes to."""
+def written_folders(settings: Settings, home: Path) -> tuple[Path, ...]:
+    """Those that the settings name, and those that an engine of ours writes to.
+
+    Args:
+        settings: All of them.
+        home: Of whom it runs as.
+    """
     found = [*_of_settings(settings), *_of_command(settings.comfyui.launch)]
+    if settings.memory.clip_download == "allowed":
+        found.append(home / ".cache" / "huggingface")
     return tuple(dict.fromkeys(Path(os.path.normpath(folder)) for folder in found))
 
 

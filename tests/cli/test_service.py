@@ -161,6 +161,14 @@ def test_where_no_systemd_runs_the_commands_are_told(
     assert "  systemctl --user enable dreamloop.service\n" in capsys.readouterr().out
 
 
+def test_what_only_the_shell_says_is_told_of(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DREAMLOOP_DREAM__DENOISE", "0.3")
+    assert run(home, Systemd(), "install", "--user") == 0
+    assert "DREAMLOOP_DREAM__DENOISE of this shell is not part of the service" in capsys.readouterr().err
+
+
 def test_settings_that_are_wrong_are_not_installed(home: Path) -> None:
     from backend.errors import ConfigError
 

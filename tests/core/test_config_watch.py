@@ -346,7 +346,7 @@ def test_what_lies_beside_the_file_may_be_mended_without_an_edit(watched: Watche
     watched.look()
     assert watched.problem
     broken = False
-    watched.look(4.0)
+    watched.look(8.0)
     assert (watched.watch.state.problems, watched.denoise) == ((), 0.6)
 
 

@@ -146,10 +146,13 @@ def test_the_folders_of_the_settings_and_of_an_own_comfyui_are_known(tmp_path: P
         "memory: {folder: memory, seeds: mine}\n"
         f"comfyui: {{launch: [/opt/py, /opt/comfy/main.py, {models}]}}\n"
     )
-    found = written_folders(load_settings(tmp_path / "config.yaml", {}).settings)
+    found = written_folders(load_settings(tmp_path / "config.yaml", {}).settings, Path("/home/a"))
     wanted = {*(tmp_path / name for name in ("output", "status", "prompts", "memory")), models}
     assert wanted | {Path("/opt/comfy")} <= set(found)
-    assert tmp_path / "mine" not in found
+    assert not {tmp_path / "mine", Path("/home/a/.cache/huggingface")} & set(found)
+    environ = {"DREAMLOOP_MEMORY__CLIP_DOWNLOAD": "allowed"}
+    found = written_folders(load_settings(tmp_path / "config.yaml", environ).settings, Path("/home/a"))
+    assert Path("/home/a/.cache/huggingface") in found
 
 
 def test_an_agent_is_a_property_list_that_comes_back_as_it_was() -> None:

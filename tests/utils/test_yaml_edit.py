@@ -169,7 +169,7 @@ def test_any_words_come_back_as_they_are(words: str) -> None:
             assert found.written == words
 
 
-@examples(max_examples=25, deadline=None)
+@examples(max_examples=10, deadline=None)
 @given(st.sampled_from(list(keys())), st.sampled_from(["7", "auto", "a b", "[x, y]", "{a: 1}"]))
 def test_every_key_of_the_settings_file_can_be_set_and_the_rest_stays(key: str, words: str) -> None:
     text = DEFAULT_PATH.read_text("utf-8")
