@@ -470,7 +470,7 @@ def _loop(
         display.shelf,
         display.playback,
         fps=settings.display.fps,
-        note=" ".join(filter(None, (note, past.store.note))),
+        note=" ".join(filter(None, (note, past.note))),
         decoder=decoder,
     )
     return controller, report, aside

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from backend.config import Settings
@@ -14,6 +16,9 @@ from backend.core.playback import Playback
 from backend.core.resume_point import ResumePoint
 from backend.core.resume_store import ResumeStore
 from backend.core.title_frame import title_frame
+from backend.utils.file_systems import network_file_system
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -22,18 +27,35 @@ class Past:
 
     Attributes:
         point: What the last one left; None where it left nothing, or nothing is to be gone on from.
+        note: What is worth knowing of it, and of where it lies, as sentences; empty where all is well.
     """
 
     store: ResumeStore
     spool: FrameSpool
     point: ResumePoint | None
+    note: str = ""
 
 
 def open_past(settings: Settings) -> Past:
     """Read what the last run left."""
     store = ResumeStore(settings.storage.output)
     point = store.load() if settings.dream.resume == "always" else None
-    return Past(store, FrameSpool(settings.storage.output), point)
+    note = " ".join([store.note, *_doubts_about(settings)]).strip()
+    return Past(store, FrameSpool(settings.storage.output), point, note)
+
+
+def _doubts_about(settings: Settings) -> Iterator[str]:
+    """Folders that can be used, but where something better would be wiser."""
+    for key in ("output", "status"):
+        folder = getattr(settings.storage, key)
+        kind = network_file_system(folder)
+        if kind is not None:
+            doubt = (
+                f"storage.{key} = {folder} is on {kind}, a network file system: displays elsewhere may see "
+                "changes late, and a server that does not answer stops the picture; a local disk is better."
+            )
+            log.warning("%s", doubt)
+            yield doubt
 
 
 def begin_display(

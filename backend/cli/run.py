@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import logging
 import os
 import signal
@@ -31,6 +32,7 @@ log = logging.getLogger(__name__)
 
 _TICK_S = 0.2
 _STOP_S = 9.0
+_NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS}
 
 
 class RunningDream(Protocol):
@@ -118,10 +120,10 @@ def _refusal(error: StorageError, storage: StorageSettings) -> str:
     """Which setting led to the folder that cannot be used, and what would help."""
     is_status = error.path.is_relative_to(storage.status)
     key, folder = ("status", storage.status) if is_status else ("output", storage.output)
-    return (
-        f"storage.{key} = {folder} cannot be used: {error}\n"
-        "name a folder that this user may write to, in config.yaml or the environment"
-    )
+    wish = "name a folder that this user may write to"
+    if error.errno in _NO_LOCKS:
+        wish = "its file system knows no locks, as NFS without a lock service; name a folder on a local disk"
+    return f"storage.{key} = {folder} cannot be used: {error}\n{wish}, in config.yaml or the environment"
 
 
 class Signals:

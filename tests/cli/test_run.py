@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import argparse
+import errno
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,6 +13,7 @@ import pytest
 
 from backend.cli import run
 from backend.config import Settings, load_settings
+from backend.errors import StorageError
 from backend.utils.status_schema import State, Status, StatusBody, compose
 from tests.end_to_end.daemon import write_config
 
@@ -66,6 +69,29 @@ def test_a_dream_that_is_finished_ends_with_0(tmp_path: Path) -> None:
 
 def test_a_part_that_cannot_be_kept_going_ends_it_with_70(tmp_path: Path) -> None:
     assert ran(tmp_path, Dream(given_up="playback failed 6 times within 60 s")) == 70
+
+
+@pytest.mark.parametrize(
+    ("code", "wish"),
+    [
+        (errno.EACCES, "name a folder that this user may write to"),
+        (errno.ENOLCK, "NFS without a lock service; name a folder on a local disk"),
+    ],
+)
+def test_a_folder_that_cannot_be_used_is_told_by_its_setting_with_what_would_help(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], code: int, wish: str
+) -> None:
+    @contextmanager
+    def refuse(settings: Settings, frames: int | None) -> Iterator[Dream]:
+        raise StorageError(settings.storage.output / ".dreamloop.lock", OSError(code, os.strerror(code)))
+        yield
+
+    settings = load_settings(write_config(tmp_path), {}).settings
+    ended = run.run(argparse.Namespace(frames=None), settings, refuse, NoSignals())  # type: ignore[arg-type]
+    assert ended == 74
+    said = capsys.readouterr().err
+    assert "storage.output" in said
+    assert wish in said
 
 
 @pytest.mark.parametrize(("given_up", "status"), [(None, 0), ("playback stands still for 60 s", 70)])
