@@ -76,6 +76,10 @@ class _Timed:
         self._inner = inner
         self.asked_s = self.worked_s = 0.0
 
+    @property
+    def problem(self) -> str | None:
+        return self._inner.problem
+
     def add(self, key: int, vector: Vectors) -> None:
         self._inner.add(key, vector)
 

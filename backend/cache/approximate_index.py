@@ -59,8 +59,7 @@ class ApproximateIndex:
             threaded: Whether a thread takes the steps; if not, whoever made the index calls :meth:`turn`.
         """
         self.dimension = dimension
-        self.problem: str | None = None
-        """Why the graph does not grow; everything is answered all the same, more slowly."""
+        self._problem: str | None = None
         self._exact_limit = exact_limit
         self._threaded = threaded
         self._changing = threading.Lock()
@@ -75,6 +74,12 @@ class ApproximateIndex:
     def __len__(self) -> int:
         with self._changing:
             return len(self._rest) + (0 if self._graph is None else len(self._graph))
+
+    @property
+    def problem(self) -> str | None:
+        """Why the graph does not grow; everything is answered all the same, more slowly."""
+        why = self._problem
+        return None if why is None else f"the index of very many memories does not grow: {why}"
 
     @property
     def waiting(self) -> int:
@@ -154,7 +159,7 @@ class ApproximateIndex:
             self._thread.join(timeout=_END_S)
 
     def _has_room(self) -> bool:
-        stuck = not self._threaded or self.problem is not None or self._closed.is_set()
+        stuck = not self._threaded or self._problem is not None or self._closed.is_set()
         return stuck or self._graph is None or len(self._rest) < _WAITING_LIMIT
 
     def _begin_graph(self) -> None:
@@ -177,14 +182,14 @@ class ApproximateIndex:
                 pause_s = self._step()
             except Exception as error:  # noqa: BLE001 - the top of the thread: the exact rest goes on answering
                 _log.exception("The graph of vectors does not grow; trying again in %.0f s", _AFTER_FAILURE_S)
-                self.problem, pause_s = str(error) or type(error).__name__, _AFTER_FAILURE_S
+                self._problem, pause_s = str(error) or type(error).__name__, _AFTER_FAILURE_S
             self._closed.wait(pause_s)
 
     def _step(self) -> float:
         """One turn, or a wait for something to do; how long to rest afterwards (s)."""
         self._work.clear()
         if self.turn():
-            self.problem = None
+            self._problem = None
         else:
             self._work.wait(_AFTER_FAILURE_S)
         return _BREATH_S

@@ -134,8 +134,8 @@ class CacheManager:
 
     @property
     def problem(self) -> str | None:
-        """Why it is not loaded, where something is wrong."""
-        return self._keeper.problem
+        """Why it is not loaded, or its neighbours are found slowly, where something is wrong."""
+        return self._keeper.problem or self._keeper.index.problem
 
     @property
     def identity(self) -> Identity:

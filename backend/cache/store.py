@@ -191,12 +191,12 @@ class MemoryStore(Database):
 
     def counted(self) -> tuple[int, int]:
         """Entries and bytes as the rows say, counted one by one."""
-        entries, size = self._one("SELECT count(*), coalesce(sum(bytes), 0) FROM memories") or (0, 0)
+        ((entries, size),) = self._all_apart("SELECT count(*), coalesce(sum(bytes), 0) FROM memories")
         return int(entries), int(size)
 
     def vectors_without_rows(self) -> int:
-        found = self._one("SELECT count(*) FROM vectors WHERE key NOT IN (SELECT key FROM memories)")
-        return int(found[0]) if found else 0
+        lone = "SELECT count(*) FROM vectors WHERE key NOT IN (SELECT key FROM memories)"
+        return int(self._all_apart(lone)[0][0])
 
     def key_of(self, memory_id: str) -> int | None:
         row = self._one("SELECT key FROM memories WHERE id = ?", memory_id)
@@ -237,7 +237,7 @@ class MemoryStore(Database):
         self, offset: int, limit: int, order: Order, theme: str | None = None, words: str | None = None
     ) -> list[Memory]:
         """A page of rows: of one theme, with words that stand in prompt or theme, where these are given."""
-        rows = self._all(
+        rows = self._all_apart(
             f"SELECT {FIELDS} FROM memories WHERE (? IS NULL OR theme = ?) "  # noqa: S608
             "AND (? IS NULL OR instr(lower(prompt || ' ' || theme), lower(?)) > 0) "
             f"ORDER BY {_ORDERS[order]} LIMIT ? OFFSET ?",

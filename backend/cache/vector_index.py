@@ -15,6 +15,11 @@ class VectorIndex(Protocol):
     ``ValueError`` is raised for others.
     """
 
+    @property
+    def problem(self) -> str | None:
+        """Why it does not work as it should, though it answers; None while nothing is wrong."""
+        ...
+
     def add(self, key: int, vector: Vectors) -> None:
         """Hold ``vector`` under ``key``; what stood there is replaced."""
         ...

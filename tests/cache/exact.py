@@ -13,6 +13,7 @@ class TinyIndex:
         self.dimension = dimension
         self.vectors: dict[int, NDArray[np.float32]] = {}
         self.closed = False
+        self.problem: str | None = None
 
     def add(self, key: int, vector: NDArray[np.float32]) -> None:
         self.vectors[key] = np.asarray(vector, np.float32)
