@@ -126,7 +126,7 @@ class _Watched:
             pictures = self._job.pictures()
         except JobFailed as error:
             if error.kind == UNFIT:
-                self._choice.is_unfit(self._kind, str(error))
+                self._choice.is_unfit(self._kind, str(error).removeprefix(f"{UNFIT}: "))
             raise
         self._choice.worked()
         return pictures
