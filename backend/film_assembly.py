@@ -15,6 +15,7 @@ from pathlib import Path
 from backend.assembly import open_engine
 from backend.config import Settings
 from backend.core.engine import Engine
+from backend.decoder_assembly import open_decoder
 from backend.errors import EngineStarting, ExportRefused, NoDaemon
 from backend.film.export import Source
 from backend.film.held import held
@@ -28,7 +29,6 @@ from backend.film.stills import Size
 from backend.film.timeline import FADE_S
 from backend.film.writers import Words
 from backend.interpolation.hybrid_generator import HybridGenerator
-from backend.interpolation.latent_encoder import LatentEncoder
 from backend.utils.control import SOCKET_NAME, ask
 from backend.utils.prompt_manager import Prompt
 from backend.utils.status_schema import MAX_TEXT
@@ -153,7 +153,7 @@ def rendered_footage(
         if others:
             tell(f"{others} of {len(keyframes)} keyframes are left out: they are of another model, or broken")
         recording = Recording(fitting, loops=loops, fade_s=FADE_S)
-        rendering = _rendering(settings, engine, recording, fps)
+        rendering = _rendering(settings, engine, recording, fps, stack)
         tell("painting the first picture")
         size = rendering.first(recording.largest()).picture.size
         words = _words(
@@ -186,9 +186,17 @@ def _engine(settings: Settings, stack: ExitStack) -> Engine:
     return engine
 
 
-def _rendering(settings: Settings, engine: Engine, recording: Recording, fps: float) -> Rendering:
-    # The whole VAE at full size, whatever in-betweens on display are decoded with: a film has time.
-    decoder = LatentEncoder(engine)
+def _with_time(settings: Settings) -> Settings:
+    """A film has time: it is decoded whole, wherever in-betweens are decoded, and as nothing was lost yet."""
+    whole = settings.interpolation.model_copy(update={"scale": 1.0, "tiny_vae": None})
+    untouched = settings.display.model_copy(update={"format": None})
+    return settings.model_copy(update={"interpolation": whole, "display": untouched})
+
+
+def _rendering(
+    settings: Settings, engine: Engine, recording: Recording, fps: float, stack: ExitStack
+) -> Rendering:
+    decoder = open_decoder(_with_time(settings), engine, stack)
     hybrid = HybridGenerator(decoder, settings.interpolation.frames_per_job)
     return Rendering(
         recording,
