@@ -133,6 +133,7 @@ class ConfigWatch:
         self._file = SettledFile(path, read_config)
         self._decided = ""  # it may have been edited since it was loaded
         self._loaded = loaded
+        self._before = loaded.settings  # as they were before the newest edit
         self._expected = loaded.path is not None
         self._try_again_at = float("inf")
         self._asked = self._answered = 0
@@ -179,7 +180,7 @@ class ConfigWatch:
         return {"ok": True, "number": number, "done": self.answered(number), "config": config}
 
     def refuse(self, names: Sequence[str], wished: Settings, agreed: Settings, error: DreamloopError) -> None:
-        """A part found only later that it cannot go by what was wished: all go by what was before.
+        """A part found only later that it cannot go by an edit: all go by what was before it.
 
         Args:
             names: The keys that it is about.
@@ -191,20 +192,15 @@ class ConfigWatch:
             now = self.settings
             if any(value_of(now, key) != value_of(wished, key) for key in names):
                 return  # there has been another edit since
-            back = with_values_of(now, agreed, names)
-            differ = differing(now, back)
-            if not differ:
+            # An edit counts as a whole; but what was edited after it stays.
+            back = self._before if now == wished else with_values_of(now, agreed, names)
+            guilty = _guilty(changes(now, back, [key for key in differing(now, back) if key in names]), error)
+            if not guilty:
                 return
             self._live.apply(now, back)
             self.settings = back
-            self._refused(
-                [
-                    self._loaded.located(
-                        Problem(str(self._path), None, one.key, one.old, f"{error}; it stays {one.new}")
-                    )
-                    for one in changes(now, back, differ)
-                ]
-            )
+            problems = [Problem(str(self._path), None, one.key, one.old, str(error)) for one in guilty]
+            self._refused([self._loaded.located(one) for one in problems])
 
     def turn(self) -> bool:
         """Look once; True if the settings, or what is told of them, may have changed."""
@@ -270,6 +266,8 @@ class ConfigWatch:
             except DreamloopError as error:
                 problem = Problem(str(self._path), None, "settings", "", str(error))
                 raise ConfigError([problem]) from error
+            if live:
+                self._before = old
             self.settings = new
             waiting = differing(new, loaded.settings)
             self._taken(changes(old, new, live), changes(new, loaded.settings, waiting))
@@ -313,3 +311,8 @@ class ConfigWatch:
         self.turn()
         self._awake.wait(LOOK_S)
         self._awake.clear()
+
+
+def _guilty(edited: Sequence[Change], error: DreamloopError) -> Sequence[Change]:
+    """Of the keys that were edited those whose value the complaint names; all of them where it names none."""
+    return [one for one in edited if one.old in str(error)] or edited

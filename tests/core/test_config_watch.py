@@ -370,9 +370,9 @@ def test_what_the_engine_refuses_later_is_as_it_was_and_told(watched: Watched, p
     watched.watch.refuse(["dream.sampler"], wished, agreed, EngineError("the server has no sampler eulr"))
     assert watched.watch.settings.dream.sampler is None
     assert watched.taken[-1].dream.sampler is None
-    assert watched.denoise == 0.6
+    assert watched.denoise == 0.3  # an edit counts as a whole
     assert (watched.problem.key, watched.problem.line, watched.problem.value) == ("dream.sampler", 3, "eulr")
-    assert "it stays auto" in watched.problem.wish
+    assert "no sampler eulr" in watched.problem.wish
     path.write_text(BETTER)
     watched.look()
     assert watched.watch.state.problems == ()
@@ -429,3 +429,15 @@ def test_a_thread_looks_and_answers_and_ends(path: Path) -> None:
     finally:
         watched.watch.stop()
     assert "config-watch" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_of_two_edits_only_what_the_engine_cannot_is_taken_back(watched: Watched, path: Path) -> None:
+    agreed = watched.watch.settings
+    path.write_text(GOOD.replace("denoise", "sampler: eulr\n  denoise"))
+    watched.look()
+    wished = watched.watch.settings
+    path.write_text(BETTER.replace("denoise", "sampler: eulr\n  denoise"))
+    watched.look()
+    watched.watch.refuse(["dream.sampler"], wished, agreed, EngineError("no sampler eulr"))
+    assert watched.watch.settings.dream.sampler is None
+    assert watched.denoise == 0.6
