@@ -151,7 +151,7 @@ class InjectionPolicy:
             return None
         urgency = self._urgency(state)
         weight, best = self._best(candidates, urgency, now_s)
-        if best is None or weight <= (self._settings.enough if fresh_comes else 0.0):
+        if best is None or weight <= 0.0 or (fresh_comes and not self._will_do(weight, best)):
             return None
         return self._chosen(best, urgency, state, now_s)
 
@@ -160,7 +160,16 @@ class InjectionPolicy:
         soon = self._saved + self._settings.lead * _clamp(self._settings.share)
         if self._busy > 0 or not self._is_due(now_s, state, soon):
             return False
-        return self._best(candidates, self._urgency(state), now_s)[0] < self._settings.enough
+        urgency = self._urgency(state)
+        if any(one.source is Source.FRESH and self.score(one, urgency, now_s) > 0.0 for one in candidates):
+            return False  # there is one; another would hardly be better
+        return not self._will_do(*self._best(candidates, urgency, now_s))
+
+    def _will_do(self, weight: float, best: Candidate | None) -> bool:
+        """Whether the best there is does well; a fresh picture does if it does at all."""
+        if best is None or weight <= 0.0:
+            return False
+        return weight >= self._settings.enough or best.source is Source.FRESH
 
     def _is_due(self, now_s: float, state: CollapseState, saved: float) -> bool:
         ill = _clamp(state.level) >= self._settings.enter

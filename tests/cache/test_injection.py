@@ -168,6 +168,21 @@ def test_while_a_fresh_picture_is_on_its_way_no_poor_memory_is_folded_in_instead
     assert "for want of a memory that would do, a fresh picture of similarity 0.55" in chosen.reason
 
 
+def test_a_fresh_picture_that_is_there_is_folded_in_though_it_is_plain_and_no_other_is_wanted() -> None:
+    policy, plain = saved_up(), replace(FRESH, score=0.0, similarity=0.88)
+    assert policy.score(plain, 0.7, 50.0) < EAGER.enough
+    assert not policy.wants_fresh(50.0, ILL, [plain])
+    chosen = policy.decide(50.0, ILL, [plain], fresh_comes=True)
+    assert chosen is not None
+    assert chosen.source is Source.FRESH
+
+
+def test_a_fresh_picture_that_is_just_like_the_dream_helps_nobody_and_another_is_wanted() -> None:
+    policy, copy = saved_up(), replace(FRESH, similarity=0.97)
+    assert policy.wants_fresh(50.0, ILL, [copy])
+    assert policy.decide(50.0, ILL, [copy]) is None
+
+
 def test_where_no_fresh_picture_can_be_had_a_poor_memory_is_better_than_nothing() -> None:
     chosen = saved_up().decide(50.0, ILL, [ALIKE], fresh_comes=False)
     assert chosen is not None

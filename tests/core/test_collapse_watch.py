@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from backend.cache.matching import Identity, Vectors
+from backend.core.collapse_watch import CollapseWatch
+
+PLAIN, OTHER = Identity("plain", "1", 8), Identity("other", "1", 4)
+
+
+def vectors(seed: int, dimension: int, count: int = 30) -> Vectors:
+    drawn = np.random.default_rng(seed).normal(size=(count, dimension)).astype(np.float32)
+    return drawn / np.linalg.norm(drawn, axis=1, keepdims=True)
+
+
+def test_embeddings_of_two_sorts_are_watched_apart() -> None:
+    watch, alone = CollapseWatch(), CollapseWatch()
+    for one, other in zip(vectors(1, 8), vectors(2, 4), strict=True):
+        mixed = watch.see(one, PLAIN, None)
+        watch.see(other, OTHER, None)
+        assert mixed == alone.see(one, PLAIN, None)
+
+
+def test_a_restart_goes_on_from_what_was_seen() -> None:
+    watch = CollapseWatch()
+    for one in vectors(1, 8):
+        watch.see(one, PLAIN, 0.4)
+    again = CollapseWatch()
+    again.restore(json.loads(json.dumps(watch.state())))
+    (newest,) = vectors(3, 8, 1)
+    before, after = watch.see(newest, PLAIN, 0.4), again.see(newest, PLAIN, 0.4)
+    assert (after.collapsed, after.armed, after.kind) == (before.collapsed, before.armed, before.kind)
+    assert after.effective_number == pytest.approx(before.effective_number, rel=1e-3)
+
+
+def test_what_is_stored_of_a_detector_that_this_run_does_not_need_is_kept() -> None:
+    first = CollapseWatch()
+    for one in vectors(1, 8):
+        first.see(one, PLAIN, None)
+    second = CollapseWatch()
+    second.restore(first.state())
+    second.see(vectors(2, 4, 1)[0], OTHER, None)
+    assert second.state()[str(PLAIN)] == first.state()[str(PLAIN)]
+    assert str(OTHER) in second.state()
+
+
+@pytest.mark.parametrize("stored", [None, 7, [], "x", {str(PLAIN): 3}])
+def test_what_makes_no_sense_is_passed_over(stored: object) -> None:
+    watch = CollapseWatch()
+    watch.restore(stored)
+    assert not watch.see(vectors(1, 8, 1)[0], PLAIN, None).armed
