@@ -29,7 +29,13 @@ CONFIG = "open_clip_config.json"
 
 _SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-_DEFAULTS = {"ViT-B-32": "laion/CLIP-ViT-B-32-laion2B-s34B-b79K"}
+# Repositories of open_clip's own list whose pictures are prepared in the usual way.
+_DEFAULTS = {
+    "ViT-B-32": "laion/CLIP-ViT-B-32-laion2B-s34B-b79K",
+    "ViT-B-16": "laion/CLIP-ViT-B-16-DataComp.XL-s13B-b90K",
+    "ViT-L-14": "laion/CLIP-ViT-L-14-DataComp.XL-s13B-b90K",
+    "ViT-H-14": "laion/CLIP-ViT-H-14-laion2B-s32B-b79K",
+}
 _PIECE_BYTES = 1 << 20
 _TIMEOUT_S = (10.0, 60.0)
 _TELL_EVERY = 0.1
@@ -105,7 +111,10 @@ def weights_of(choice: ClipChoice, *, hub: str = HUB) -> Path:
     if choice.names_a_file:
         raise MatcherUnfit(f"there is no file {choice.source} with weights for CLIP")
     if not choice.source:
-        raise MatcherUnfit(f"no weights are known for CLIP {choice.model}: name a file or a repository")
+        known = ", ".join(_DEFAULTS)
+        raise MatcherUnfit(
+            f"no weights are known for CLIP {choice.model}: name their file, or choose one of {known}"
+        )
     if not _REPOSITORY.fullmatch(choice.source):
         raise MatcherUnfit(f"{choice.source!r} is neither a file of weights nor a repository like owner/name")
     if not choice.may_download:

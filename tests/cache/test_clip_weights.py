@@ -163,6 +163,14 @@ def test_what_another_program_downloaded_is_found(no_cache: Path, choice: ClipCh
 
 
 def test_the_usual_model_has_weights_that_are_known_and_others_must_name_theirs() -> None:
+    import open_clip
+
+    for model in ("ViT-B-32", "ViT-B-16", "ViT-L-14", "ViT-H-14"):
+        known = [
+            open_clip.get_pretrained_cfg(model, tag) for tag in open_clip.list_pretrained_tags_by_model(model)
+        ]
+        usual = {one["hf_hub"] for one in known if one.get("mean") == open_clip.OPENAI_DATASET_MEAN}
+        assert f"{ClipChoice(model=model).source}/" in usual
     assert ClipChoice().source == "laion/CLIP-ViT-B-32-laion2B-s34B-b79K"
     with pytest.raises(MatcherUnfit, match="no weights are known for CLIP RN50"):
         weights_of(ClipChoice(model="RN50"))
