@@ -8,7 +8,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from backend.core.current_frame import CurrentFrame
@@ -108,20 +108,25 @@ class FrameShelf:
             sweep_temporaries(self.output)
             sweep_temporaries(self.frames_folder)
             found = sorted(_numbered(self.frames_folder))
-            now, noted = self._clock(), _durations(self.output, found)
+            now, noted = self._clock(), _noted(self.output, found)
             for sequence, path in found:
                 size = path.stat().st_size
                 if size == 0:  # a power cut after the rename
                     path.unlink()
                     continue
-                self._remember(_File(sequence, path, size, now, noted.get(sequence, 0.0)))
+                showing = noted.get(sequence)
+                self._remember(_File(sequence, path, size, now, showing.duration_s if showing else 0.0))
         except OSError as error:
             raise StorageError(self.frames_folder, error) from error
         self._sequence = max((sequence for sequence, _ in found), default=0)
         if not found:
             self._log.begin_anew()
         self.prune()
-        return self._mend_current()
+        newest = self._mend_current()
+        showing = None if newest is None else noted.get(newest.sequence)
+        if newest is None or showing is None:
+            return newest
+        return replace(newest, kind=showing.kind, theme=showing.theme)
 
     @property
     def current_path(self) -> Path:
@@ -319,11 +324,9 @@ def _place(frame: Frame, path: Path) -> None:
     write_atomic(path, frame.data)
 
 
-def _durations(output: Path, found: list[tuple[int, Path]]) -> dict[int, float]:
-    """How long the frames that were found had been shown, as far as it was noted."""
-    if not found:
-        return {}
-    return {showing.sequence: showing.duration_s for showing in read_shown(output, found[0][0])}
+def _noted(output: Path, found: list[tuple[int, Path]]) -> dict[int, Showing]:
+    """What was noted of the frames that were found."""
+    return {showing.sequence: showing for showing in read_shown(output, found[0][0])} if found else {}
 
 
 def _numbered(folder: Path) -> list[tuple[int, Path]]:

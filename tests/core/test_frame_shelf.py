@@ -282,4 +282,4 @@ def test_how_long_the_newest_frame_is_to_be_shown_is_known_at_the_next_start(
     again = FrameShelf(tmp_path, keep_s=60, budget_bytes=10**9, max_pixels=10_000, clock=clock)
     newest = again.open()
     assert newest is not None
-    assert newest.duration_s == 40.0
+    assert (newest.duration_s, newest.kind, newest.theme) == (40.0, FrameKind.IN_BETWEEN, "sea")
