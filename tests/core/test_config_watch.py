@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
+import subprocess
 import tempfile
 import threading
 from collections.abc import Callable
@@ -441,3 +443,21 @@ def test_of_two_edits_only_what_the_engine_cannot_is_taken_back(watched: Watched
     watched.watch.refuse(["dream.sampler"], wished, agreed, EngineError("no sampler eulr"))
     assert watched.watch.settings.dream.sampler is None
     assert watched.denoise == 0.6
+
+
+@pytest.mark.parametrize("how", ["set backupcopy=no", "set backupcopy=yes", "set backup backupcopy=no"])
+def test_an_edit_with_vim_holds_within_two_seconds(watched: Watched, path: Path, how: str) -> None:
+    vim = shutil.which("vim")
+    if vim is None:
+        pytest.skip("no vim here: apt install vim")
+    words = [vim, "-u", "NONE", "-N", "-es", "-c", how, "-c", "%s/0.3/0.6/", "-c", "wq", str(path)]
+    subprocess.run(words, check=True, timeout=60, stdin=subprocess.DEVNULL, capture_output=True)
+    assert 0 < watched.look() < PROMISED_S
+    assert watched.denoise == 0.6
+    assert path.read_text() == BETTER
+
+
+def test_an_edit_that_vim_keeps_in_its_swap_file_changes_nothing_yet(watched: Watched, path: Path) -> None:
+    path.with_name(".config.yaml.swp").write_bytes(b"b0VIM 9.0")
+    path.with_name("4913").touch()  # with which vim tries whether it may write here
+    assert watched.look() == 0
