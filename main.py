@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from backend.memory_assembly import DreamMemory
     from backend.resume_assembly import Past
     from backend.shim.process import ShimProcess
+    from backend.utils.disk_room import DiskRoom
     from backend.utils.logs import LogTail
     from backend.utils.prompt_manager import PromptManager
     from backend.utils.status_schema import Status
@@ -134,9 +135,10 @@ def compose(
         _own_folders(settings, stack)
         lines = _log_tail(stack)
         prompts = _prompts(settings, rng)
-        past = open_past(settings)
+        room = _room(settings)
+        past = open_past(settings, lambda: room.scarce)
         memory, problem = open_memory(settings, stack)
-        display = _display(settings, frames, memory, past, stack)
+        display = _display(settings, frames, memory, past, room, stack)
         playback = display.playback
         writer = StatusWriter(
             settings.storage.status / "status.json", partial(first_body, playback, display.shelf, past.point)
@@ -145,16 +147,16 @@ def compose(
         engine, note = open_engine(settings, stack)
         controller, report, aside = _loop(settings, engine, prompts, display, rng, note, past, stack)
         report.memory = MemoryReport(memory, problem, enabled=settings.memory.enabled)
-        recorder = _record(settings, engine, report, stack)
+        recorder = _record(settings, engine, report, room, stack)
         told_of_keyframes: list[KeyframeListener] = [recorder.offer]
         ask_memory: Handler = partial(_no_memory, problem)
         wards: list[Supervised] = [playback.part, controller.part, *engine.parts, recorder.part]
         if memory is not None:
-            scorer, ask_memory = _remember(memory, settings, engine, report, aside, stack)
+            scorer, ask_memory = _remember(memory, settings, engine, report, aside, room, stack)
             told_of_keyframes.append(scorer.offer)
             wards.append(scorer.part)
         controller.on_keyframe = lambda *news: [tell(*news) for tell in told_of_keyframes]
-        monitor = open_monitor(settings.machine, controller, engine, report)
+        monitor = open_monitor(settings.machine, controller, engine, report, room)
         parts = LiveParts(report, recorder, display.remembering, memory, monitor)
         watch = None if source is None else open_watch(source, parts)
         writer.snapshot = report.body
@@ -173,16 +175,15 @@ def compose(
             watch.on_change = writer.publish
             _take_edits(desk, source, watch)
         control = ControlServer(settings.storage.status / SOCKET_NAME, desk.obey)
-        for start, stop in (
+        _start(
+            stack,
             (control.start, control.stop),
             (engine.client.start, engine.client.close),
             (playback.wake, playback.stop),
             (controller.start, controller.stop),
             (monitor.start, monitor.stop),
             *([] if watch is None else [(watch.start, watch.stop)]),
-        ):
-            start()
-            stack.callback(stop)
+        )
         shim = _shim(settings, stack)
         wards += [
             control.part,
@@ -192,6 +193,13 @@ def compose(
         ]
         wards += _mqtt(settings, stack)
         yield Dreamloop(finished, writer, _supervise(wards, playback, report), controller, shim, watch)
+
+
+def _start(stack: ExitStack, *parts: tuple[Callable[[], object], Callable[[], object]]) -> None:
+    """Start each, and have it stopped in reverse on the way out."""
+    for start, stop in parts:
+        start()
+        stack.callback(stop)
 
 
 def _supervise(wards: Sequence[Supervised], playback: Playback, report: Report) -> Supervisor:
@@ -225,7 +233,16 @@ def _take_edits(desk: Desk, source: ConfigSource, watch: ConfigWatch) -> None:
         desk.also(name, handler)
 
 
-def _record(settings: Settings, engine: Engine, report: Report, stack: ExitStack) -> Recorder:
+def _room(settings: Settings) -> DiskRoom:
+    """What is free on the disk that the dream writes to."""
+    from backend.utils.disk_room import DiskRoom
+
+    room = DiskRoom(settings.storage.output, settings.storage.min_free)
+    room.look()
+    return room
+
+
+def _record(settings: Settings, engine: Engine, report: Report, room: DiskRoom, stack: ExitStack) -> Recorder:
     """Have each keyframe's latent kept for films."""
     from backend.film.keyframe_files import FOLDER
     from backend.film.recorder import Recorder
@@ -237,6 +254,7 @@ def _record(settings: Settings, engine: Engine, report: Report, stack: ExitStack
         walks=lambda: report.generator.mode.walks,
         gap_s=lambda: report.gaps.opened_s,
         facts=lambda: engine.facts,
+        scarce=lambda: room.scarce,
     )
     report.recorded = recorder.recorded
     recorder.start()
@@ -255,7 +273,13 @@ def _begin_to_show(
 
 
 def _remember(
-    memory: DreamMemory, settings: Settings, engine: Engine, report: Report, aside: Aside, stack: ExitStack
+    memory: DreamMemory,
+    settings: Settings,
+    engine: Engine,
+    report: Report,
+    aside: Aside,
+    room: DiskRoom,
+    stack: ExitStack,
 ) -> tuple[Scorer, Handler]:
     """Have each keyframe judged and remembered; gives the judge, and who answers about the memory."""
     from backend.interpolation.latent_encoder import LatentEncoder
@@ -263,6 +287,7 @@ def _remember(
 
     scorer = scorer_of(memory, settings, report.generator, LatentEncoder(engine).encode, aside)
     report.memory.scorer, report.memory.aside = scorer, aside
+    scorer.scarce = lambda: room.scarce
     scorer.start()
     stack.callback(scorer.stop)
     return scorer, commands_of(memory, lambda: report.generator.full_size, scorer.wish).obey
@@ -328,7 +353,12 @@ class _Display:
 
 
 def _display(
-    settings: Settings, frames: int | None, memory: DreamMemory | None, past: Past, stack: ExitStack
+    settings: Settings,
+    frames: int | None,
+    memory: DreamMemory | None,
+    past: Past,
+    room: DiskRoom,
+    stack: ExitStack,
 ) -> _Display:
     from backend.core.frame_buffer import FrameBuffer
     from backend.core.frame_shelf import FrameShelf
@@ -346,6 +376,7 @@ def _display(
         max_pixels=_MAX_PIXELS,
         clock=time.monotonic,
         spooled=past.spool.shown,
+        scarce=lambda: room.scarce,
     )
     stack.callback(shelf.close)
     buffer, pace = FrameBuffer(_BUFFER_BYTES, past.spool), Pace()

@@ -201,6 +201,9 @@ class StorageSettings(Section):
 
     output: Folder = _key("output", "Folder of the pictures")
     status: Folder = _key("status", "Folder of status.json and of the control socket")
+    min_free: Bytes = _live(
+        "200 MB", "What is to stay free on the disk; below, only what a display needs is written"
+    )
     budget: Bytes = _live("2 GB", "The most that all kept frames may take on disk")
     keyframe_hours: float = _live(
         "24",

@@ -89,7 +89,9 @@ def register_parts(live: LiveSettings, settings: Settings, parts: LiveParts, ref
         ("comfyui.job_timeout_seconds", "interpolation.frames_per_job"), partial(_take_jobs, report)
     )
     live.register(("interpolation.path",), partial(_take_walk, report))
-    live.register(("display.keep_seconds", "storage.budget"), partial(_take_shelf, report))
+    live.register(
+        ("display.keep_seconds", "storage.budget", "storage.min_free"), partial(_take_shelf, report)
+    )
     live.register(
         ("memory.max_entries", "memory.max_size", "memory.min_score"), partial(_take_memory, parts.memory)
     )
@@ -152,6 +154,8 @@ def _take_walk(report: Report, new: Settings) -> None:
 
 def _take_shelf(report: Report, new: Settings) -> None:
     report.shelf.keep_s, report.shelf.budget_bytes = new.display.keep_seconds, new.storage.budget
+    if report.room is not None:
+        report.room.reserve_bytes = new.storage.min_free
 
 
 def _take_recorder(recorder: Recorder, new: Settings) -> None:

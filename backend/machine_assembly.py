@@ -11,6 +11,7 @@ from backend.config import MachineSettings
 from backend.core.controller import DreamController
 from backend.core.engine import Engine, EngineKind
 from backend.core.report import Report
+from backend.utils.disk_room import DiskRoom
 from backend.utils.machine import Machine
 from backend.utils.status_schema import GpuStatus, MachineStatus, Reason
 from backend.utils.system_monitor import SystemMonitor
@@ -19,7 +20,7 @@ _HERE = ("127.0.0.1", "localhost", "::1")
 
 
 def open_monitor(
-    wishes: MachineSettings, controller: DreamController, engine: Engine, report: Report
+    wishes: MachineSettings, controller: DreamController, engine: Engine, report: Report, room: DiskRoom
 ) -> SystemMonitor:
     """Has the dream rest when somebody else needs the machine, and the report tell of it; not yet started."""
 
@@ -33,7 +34,9 @@ def open_monitor(
         rest=rest,
         clock=time.monotonic,
         wall=datetime.now,
+        beside=room.look,
     )
+    report.room = room
     report.machine = partial(machine_status, monitor)
     return monitor
 

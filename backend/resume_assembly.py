@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from backend.config import Settings
@@ -36,12 +36,12 @@ class Past:
     note: str = ""
 
 
-def open_past(settings: Settings) -> Past:
-    """Read what the last run left."""
+def open_past(settings: Settings, scarce: Callable[[], bool] = lambda: False) -> Past:
+    """Read what the last run left; ``scarce`` tells whether the disk has room for little."""
     store = ResumeStore(settings.storage.output)
     point = store.load() if settings.dream.resume == "always" else None
     note = " ".join([store.note, *_doubts_about(settings)]).strip()
-    return Past(store, FrameSpool(settings.storage.output), point, note)
+    return Past(store, FrameSpool(settings.storage.output, scarce), point, note)
 
 
 def _doubts_about(settings: Settings) -> Iterator[str]:

@@ -32,6 +32,7 @@ from backend.film.recorder import Recorder
 from backend.live_assembly import LiveParts, register_parts
 from backend.machine_assembly import open_monitor
 from backend.memory_assembly import DreamMemory, injection_of
+from backend.utils.disk_room import DiskRoom
 from backend.utils.machine import GpuReading, Reading
 from backend.utils.picture_check import inspect_picture
 from backend.utils.system_monitor import SystemMonitor
@@ -164,7 +165,8 @@ def scene(folder: Path) -> Scene:
         gap_s=lambda: 1.0,
         facts=lambda: None,
     )
-    monitor = open_monitor(settings.machine, made.controller, cast("Any", made.engine), report)
+    room = DiskRoom(folder, settings.storage.min_free, lambda _: 10**9)
+    monitor = open_monitor(settings.machine, made.controller, cast("Any", made.engine), report, room)
     monitor._machine = SimpleNamespace(read=lambda: BUSY)
     monitor._uses_gpu = lambda: True
     monitor._wall = lambda: datetime(2026, 11, 30, 12)
@@ -243,6 +245,13 @@ def goes_dark(scene: Scene) -> bool:
     scene.monitor.wishes = scene.monitor.wishes.model_copy(update={"yield_to": ("steam",)})
     scene.monitor.turn()
     return scene.dream.playback.dark
+
+
+def is_scarce(scene: Scene) -> bool:
+    room = scene.report.room
+    assert room is not None
+    room.look()
+    return room.scarce
 
 
 def path(scene: Scene) -> str:
@@ -345,6 +354,7 @@ PROBES: Mapping[str, tuple[object, Callable[[Scene], Any], Any, Any]] = {
     "machine.memory_free": (0.4, rests, False, True),
     "machine.back_after_seconds": (0, goes_on_at_once, False, True),
     "machine.display": ("dark", goes_dark, False, True),
+    "storage.min_free": ("2 GB", is_scarce, False, True),
     "log.level": ("debug", lambda _: logging.getLogger().level, logging.WARNING, logging.DEBUG),
 }
 

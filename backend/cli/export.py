@@ -173,6 +173,7 @@ def _export(args: argparse.Namespace, settings: Settings, format: Format, footag
             wishes,
             footage.words,
             is_ring=footage.is_ring,
+            reserve_bytes=settings.storage.min_free,
             progress=progress,
         )
 

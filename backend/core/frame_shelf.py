@@ -22,6 +22,9 @@ from backend.utils.picture_formats import FORMATS
 
 log = logging.getLogger(__name__)
 
+_KEPT_WHERE_SCARCE_S = 5.0
+"""Enough for displays that poll."""
+
 
 @dataclass(frozen=True)
 class ShownFrame:
@@ -64,6 +67,7 @@ class FrameShelf:
         clock: Monotonic seconds.
         wall: Seconds since 1970, for what is noted of the frames.
         spooled: Told of the file that a frame had already, once it is shown.
+        scarce: Whether the disk has room for little; then frames stay for seconds only.
     """
 
     def __init__(
@@ -76,6 +80,7 @@ class FrameShelf:
         clock: Callable[[], float],
         wall: Callable[[], float] = time.time,
         spooled: Callable[[Path | None], None] = lambda _: None,
+        scarce: Callable[[], bool] = lambda: False,
     ) -> None:
         self.output = output
         self.frames_folder = output / "frames"
@@ -86,6 +91,7 @@ class FrameShelf:
         self._clock = clock
         self._wall = wall
         self._spooled = spooled
+        self._scarce = scarce
         self._log = ShownLog(output)
         self._files: deque[_File] = deque()
         self._bytes = 0
@@ -198,7 +204,8 @@ class FrameShelf:
 
     def prune(self) -> None:
         """Delete what is older than ``keep_s`` or beyond the budget; never the newest."""
-        oldest_kept = self._clock() - self.keep_s
+        keep_s = min(self.keep_s, _KEPT_WHERE_SCARCE_S) if self._scarce() else self.keep_s
+        oldest_kept = self._clock() - keep_s
         spared: list[_File] = []
         while len(self._files) > 1 and (
             self._files[0].shown_at < oldest_kept or self._bytes > self.budget_bytes

@@ -10,7 +10,7 @@ import contextlib
 import logging
 import re
 from collections import deque
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -51,10 +51,12 @@ class FrameSpool:
 
     Args:
         output: The output folder.
+        scarce: Whether the disk has room for little; then frames ahead are kept in memory only.
     """
 
-    def __init__(self, output: Path) -> None:
+    def __init__(self, output: Path, scarce: Callable[[], bool] = lambda: False) -> None:
         self.folder = output / FOLDER / "ahead"
+        self._scarce = scarce
         self._shown: deque[Path] = deque()
         self._failing = False
 
@@ -73,7 +75,7 @@ class FrameSpool:
 
     def keep(self, place: int, frame: Frame) -> Frame:
         """The frame with a file of its own; as it is where it has one, or where the disk does not take it."""
-        if frame.file is not None or frame.kind not in _KINDS:
+        if frame.file is not None or frame.kind not in _KINDS or self._scarce():
             return frame
         name = f"{place:010d}-{frame.keyframe}-{round(frame.duration_s * 1e6)}{_KINDS[frame.kind]}"
         path = self.folder / f"{name}{FORMATS[frame.facts.format].suffix}"

@@ -18,6 +18,7 @@ from backend.core.playback import Playback
 from backend.core.resume_point import ResumePoint
 from backend.interpolation.decoder import Decoder
 from backend.interpolation.decoder_choice import decoder_told
+from backend.utils.disk_room import DiskRoom
 from backend.utils.prompt_manager import PromptManager
 from backend.utils.status_schema import (
     ConfigStatus,
@@ -75,6 +76,7 @@ class Report:
     config: Callable[[], ConfigStatus] = ConfigStatus
     hangs: Callable[[], str | None] = lambda: None
     machine: Callable[[], MachineStatus] = MachineStatus
+    room: DiskRoom | None = None
     wall: Callable[[], datetime] = lambda: datetime.now(UTC)
     clock: Callable[[], float] = time.monotonic
 
@@ -83,7 +85,7 @@ class Report:
         config = self.config()
         return StatusBody(
             state=self.controller.state,
-            reason=_reason(self.controller.reason, config),
+            reason=_reason(self.controller.reason, config, self.room),
             frame=frame_status(self.playback.newest, self.shelf, self.wall(), self.clock()),
             engine=self._engine(),
             dream=self._dream(),
@@ -129,7 +131,10 @@ class Report:
 
     def _storage(self) -> StorageStatus:
         recorded = self.recorded()
+        room = self.room
         return StorageStatus(
+            free_bytes=None if room is None else room.free_bytes,
+            scarce=room is not None and room.scarce,
             frames=self.shelf.frames,
             frame_bytes=self.shelf.size_bytes,
             budget_bytes=self.shelf.budget_bytes,
@@ -188,8 +193,10 @@ class Report:
         )
 
 
-def _reason(reason: Reason, config: ConfigStatus) -> Reason:
+def _reason(reason: Reason, config: ConfigStatus, room: DiskRoom | None) -> Reason:
     """What keeps the dream from its best comes first; a mistake in the settings file does not."""
+    if reason.code is ReasonCode.OK and room is not None and room.scarce:
+        return Reason(code=ReasonCode.STORAGE, sentence=room.sentence)
     if reason.code is not ReasonCode.OK or config.ok:
         return reason
     first = config.problems[0]

@@ -155,6 +155,8 @@ class Scorer:
         self.injections = 0
         self.newest: Judgement | None = None
         self.events: deque[InjectionEvent] = deque(maxlen=_EVENTS)
+        self.scarce: Callable[[], bool] = lambda: False
+        """Whether the disk has room for little; then nothing is remembered."""
         self._judge = judge
         self._memory = memory
         self._policy = policy
@@ -281,6 +283,8 @@ class Scorer:
 
     def _remember(self, offer: _Offer, judgement: Judgement) -> str | None:
         """The id of its memory; None where it is not remembered."""
+        if self.scarce():
+            return None
         keyframe = offer.keyframe
         new = NewMemory(
             picture=scored(keyframe.picture, judgement.score),

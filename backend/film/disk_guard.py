@@ -10,7 +10,6 @@ from typing import Protocol
 
 from backend.errors import ExportRefused, StorageError
 
-_RESERVE_BYTES = 200_000_000
 _RESERVE_SHARE = 0.05
 
 
@@ -28,11 +27,19 @@ class DiskGuard:
     Args:
         folder: Where the film goes; it need not be there yet.
         usage: Total and free bytes of the disk of a folder.
+        reserve_bytes: What is to stay free for the dream, though no more than a twentieth of a small disk.
     """
 
-    def __init__(self, folder: Path, usage: Callable[[Path], _Usage] = shutil.disk_usage) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        usage: Callable[[Path], _Usage] = shutil.disk_usage,
+        *,
+        reserve_bytes: int,
+    ) -> None:
         self._folder = next(one for one in (folder, *folder.parents) if one.exists())
         self._usage = usage
+        self._reserve_bytes = reserve_bytes
 
     def check(self, estimate_bytes: int) -> None:
         """Before the film is begun; raises ExportRefused where it would hardly find room."""
@@ -51,7 +58,7 @@ class DiskGuard:
     def _free(self) -> int:
         """Bytes beyond what is left to the dream."""
         usage = self._usage(self._folder)
-        return usage.free - min(_RESERVE_BYTES, int(usage.total * _RESERVE_SHARE))
+        return usage.free - min(self._reserve_bytes, int(usage.total * _RESERVE_SHARE))
 
 
 def _mb(count: int) -> str:

@@ -67,6 +67,7 @@ def export(
     words: Words,
     *,
     is_ring: bool = False,
+    reserve_bytes: int = 0,
     progress: Callable[[int, int], None] = lambda *_: None,
 ) -> Made:
     """Make a film.
@@ -78,6 +79,7 @@ def export(
         wishes: How it is to be.
         words: What it tells of itself.
         is_ring: The source leads back to its first picture by itself; else a loop is made by a cross-fade.
+        reserve_bytes: What is to stay free on the disk, for the dream.
         progress: Told, after each frame, how many of how many there are.
 
     Raises:
@@ -92,7 +94,7 @@ def export(
         raise ExportRefused(
             f"a film of {count:,} frames: at most {_MAX_FRAMES:,}; make it shorter, or --fps less"
         )
-    guard = DiskGuard(target.parent)
+    guard = DiskGuard(target.parent, reserve_bytes=reserve_bytes)
     guard.check(format.estimated_bytes(wishes.size, count - fade))
     film = partial(_film, source, wishes, is_ring=is_ring and wishes.loops)
     written = 0

@@ -63,6 +63,7 @@ class Recorder:
         gap_s: Seconds of dream up to the newest keyframe.
         facts: The engine that paints.
         wall: Seconds since 1970.
+        scarce: Whether the disk has room for little; then nothing is recorded.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class Recorder:
         gap_s: Callable[[], float],
         facts: Callable[[], EngineFacts | None],
         wall: Callable[[], float] = time.time,
+        scarce: Callable[[], bool] = lambda: False,
     ) -> None:
         self.left_out = 0
         self._folder = folder
@@ -83,6 +85,7 @@ class Recorder:
         self._gap_s = gap_s
         self._facts = facts
         self._wall = wall
+        self._scarce = scarce
         self._begun = False
         self._sequence = 0
         self._files: deque[_Kept] | None = None
@@ -117,7 +120,7 @@ class Recorder:
 
     def offer(self, keyframe: Keyframe, latent: Tensor | None) -> None:
         """A keyframe has arrived; never waits. One without a latent cannot be recorded."""
-        if latent is None or self._keep_s <= 0.0:
+        if latent is None or self._keep_s <= 0.0 or self._scarce():
             return
         walks = self._walks() and (self._begun or keyframe.parent is not None)
         self._begun = True

@@ -229,6 +229,8 @@ class DisplayStatus(_Part):
 class StorageStatus(_Part):
     """What the disk holds."""
 
+    free_bytes: Count | None = Field(default=None, description="free on the disk, null if unknown")
+    scarce: bool = Field(default=False, description="whether only what a display needs is written")
     frames: Count = Field(default=0, description="frames kept, which could be shown again")
     frame_bytes: Count = Field(default=0, description="their bytes")
     budget_bytes: Count = Field(default=0, description="bytes that all of it may take")

@@ -146,6 +146,7 @@ class SystemMonitor:
         rest: Told the reason when the dream is to rest, None when it may go on.
         clock: Monotonic seconds.
         wall: Local time.
+        beside: Done with each look.
 
     Attributes:
         reading: The newest.
@@ -161,6 +162,7 @@ class SystemMonitor:
         rest: Callable[[Reason | None], None],
         clock: Callable[[], float],
         wall: Callable[[], datetime],
+        beside: Callable[[], None] = lambda: None,
         predicates: Sequence[Predicate] = PREDICATES,
     ) -> None:
         self.reading = Reading()
@@ -170,6 +172,7 @@ class SystemMonitor:
         self._rest = rest
         self._clock = clock
         self._wall = wall
+        self._beside = beside
         self._predicates = tuple(predicates)
         self._in_a_row = [0] * len(self._predicates)
         self._yields: Yield | None = None
@@ -198,6 +201,7 @@ class SystemMonitor:
 
     def turn(self) -> None:
         """Look once, and decide."""
+        self._beside()
         self.reading = self._machine.read()
         moment = Moment(self.reading, self.wishes, self._wall(), self._uses_gpu())
         reasons = [predicate(moment) for predicate in self._predicates]

@@ -118,7 +118,7 @@ def test_a_film_that_would_not_fit_is_refused_before_it_is_begun(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("backend.film.disk_guard.shutil.disk_usage", lambda _: Usage(10**12, 10**9))
-    guard = DiskGuard(tmp_path / "not" / "yet", lambda _: Usage(10**12, 10**9))
+    guard = DiskGuard(tmp_path / "not" / "yet", lambda _: Usage(10**12, 10**9), reserve_bytes=200_000_000)
     guard.check(700_000_000)
     with pytest.raises(ExportRefused, match=r"about 900 MB, and .* has 800 MB to spare"):
         guard.check(900_000_000)
@@ -129,7 +129,8 @@ def test_a_disk_that_fills_ends_the_film_while_the_dream_has_room(
 ) -> None:
     left = iter([10**9, 10**9, 150_000_000])
     monkeypatch.setattr(
-        "backend.film.export.DiskGuard", lambda folder: DiskGuard(folder, lambda _: Usage(10**12, next(left)))
+        "backend.film.export.DiskGuard",
+        lambda folder, **_: DiskGuard(folder, lambda _: Usage(10**12, next(left)), reserve_bytes=200_000_000),
     )
     with pytest.raises(StorageError, match="nearly full") as refused:
         make(tmp_path / "film.mp4", Dream())
@@ -138,9 +139,9 @@ def test_a_disk_that_fills_ends_the_film_while_the_dream_has_room(
 
 
 def test_small_disks_keep_a_twentieth_for_the_dream(tmp_path: Path) -> None:
-    DiskGuard(tmp_path, lambda _: Usage(1000, 51)).look()
+    DiskGuard(tmp_path, lambda _: Usage(1000, 51), reserve_bytes=10**9).look()
     with pytest.raises(StorageError):
-        DiskGuard(tmp_path, lambda _: Usage(1000, 50)).look()
+        DiskGuard(tmp_path, lambda _: Usage(1000, 50), reserve_bytes=10**9).look()
 
 
 def test_what_is_there_is_replaced_only_when_that_is_wished(tmp_path: Path) -> None:
