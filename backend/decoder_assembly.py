@@ -80,10 +80,11 @@ def _engines(
 ) -> Decoder:
     """The engine's own ways."""
     decoder: Decoder = LatentEncoder(engine)
-    if wishes.scale < 1.0:
-        decoder = SeamlessDecoder(EngineSource(engine), pool, encoding, scale=wishes.scale)
-    elif encoding.format is not None:
+    if encoding.format is not None:
         decoder = RecodingDecoder(decoder, pool, encoding)
+    if wishes.scale < 1.0:  # not for every model: the embedded engine's latents mean nothing in another size
+        smaller = SeamlessDecoder(EngineSource(engine), pool, encoding, scale=wishes.scale, judged=True)
+        decoder = DecoderChoice(f"the engine at {wishes.scale:.0%}", smaller, decoder, time.monotonic)
     if wishes.tiny_vae is not None:
         tiny = EngineSource(engine, tiny=True)
         small = SeamlessDecoder(tiny, pool, encoding, scale=wishes.scale, judged=True)

@@ -112,18 +112,6 @@ def test_the_keyframes_own_vae_here_gives_the_keyframes_own_pictures(
     assert decoder_told(decoder) == ("vae.safetensors", None)
 
 
-def test_decoded_smaller_the_ends_are_the_keyframes_still(
-    tmp_path: Path, engine: MemoryEngine, stack: ExitStack, vae: Path
-) -> None:
-    wish = f"decoder: local, device: cpu, scale: 0.5, vae: {vae}"
-    batch = replace(walk(vae), latents=torch.cat([latent(1), latent(2)]), t=(0.0, 1.0))
-    first, last = decoded(open_decoder(settings(tmp_path, wish), engine, stack), batch)
-    assert batch.start is not None
-    assert batch.end is not None
-    assert psnr(first, batch.start.picture) > 45.0
-    assert psnr(last, batch.end.picture) > 45.0
-
-
 def test_decoded_smaller_a_vae_of_another_model_is_found_out_too(
     tmp_path: Path, engine: MemoryEngine, stack: ExitStack, vae: Path
 ) -> None:

@@ -76,7 +76,6 @@ class SeamlessDecoder:
         self._encoding = encoding
         self._scale = scale
         self._judged = judged
-        self._proven: dict[tuple[int, ...], Future[Seam | None]] = {}
         self._seams: OrderedDict[tuple[bytes, tuple[int, int]], Future[Seam | None]] = OrderedDict()
 
     def decode(self, batch: LatentBatch) -> PicturesInTheMaking:
@@ -88,10 +87,7 @@ class SeamlessDecoder:
         """
         end = batch.end or batch.start
         size = None if end is None else size_of(end.picture)
-        waited: list[Future[Any]] = [
-            *(self._seam(anchor, batch.prompt, size) for anchor in (batch.start, batch.end)),
-            *self._proofs(end, batch.prompt),
-        ]
+        seams = [self._seam(anchor, batch.prompt, size) for anchor in (batch.start, batch.end)]
         pictures: Sequence[Future[Any]] = self._source.submit(
             shrunk(batch.latents, self._scale), batch.prompt
         )
@@ -99,7 +95,7 @@ class SeamlessDecoder:
         places = batch.t or (0.0,) * len(batch)
         return PicturesInTheMaking(
             [
-                after(self._pool, [picture, *waited], partial(self._finished, t, size, enlarged))
+                after(self._pool, [picture, *seams], partial(self._finished, t, size, enlarged))
                 for picture, t in zip(pictures, places, strict=True)
             ]
         )
@@ -115,41 +111,25 @@ class SeamlessDecoder:
         known = self._seams.get(key)
         if known is None or (known.done() and known.exception() is not None):
             (decoded,) = self._source.submit(shrunk(anchor.latent, self._scale), prompt)
-            judged = self._judged and self._scale == 1.0
-            compare = partial(self._compared, anchor.picture, size, judged=judged)
-            known = after(self._pool, [decoded], compare)
+            known = after(self._pool, [decoded], partial(self._compared, anchor.picture, size))
         self._seams[key] = known
         self._seams.move_to_end(key)
         while len(self._seams) > _SEAMS_KEPT:
             self._seams.popitem(last=False)
         return known
 
-    def _proofs(self, anchor: Anchor | None, prompt: Prompt) -> list[Future[Seam | None]]:
-        """Once a model, whether the source knows its latents; where it is not seen at each keyframe anyway.
-
-        Latents that were shrunk may look otherwise to the right decoder, too.
-        """
-        if anchor is None or not self._judged or self._scale == 1.0:
-            return []
-        kind = tuple(anchor.latent.shape[1:-2])
-        known = self._proven.get(kind)
-        if known is None or (known.done() and known.exception() is not None):
-            (decoded,) = self._source.submit(anchor.latent, prompt)
-            judge = partial(self._compared, anchor.picture, size_of(anchor.picture), judged=True)
-            self._proven = {kind: after(self._pool, [decoded], judge)}
-        return [self._proven[kind]]
-
-    def _compared(
-        self, shown: bytes, size: tuple[int, int], decoded: Picture, *, judged: bool
-    ) -> Seam | None:
+    def _compared(self, shown: bytes, size: tuple[int, int], decoded: Picture) -> Seam | None:
         from backend.interpolation.seam import Seam, in_size
 
         seam = Seam.between(in_size(_as_pixels(shown), size), in_size(_as_pixels(decoded), size))
-        if judged and seam.misfit > _LARGEST_MISFIT:
+        if self._judged and seam.misfit > _LARGEST_MISFIT:
+            at = why = ""
+            if self._scale < 1.0:
+                at, why = f" at {self._scale:.0%} of its size", " or of one that cannot paint smaller"
             raise JobFailed(
                 UNFIT,
-                "what it makes of a keyframe's latent is not that keyframe: its colours are off by "
-                f"{seam.misfit:.1f} times their own range, as of another model",
+                f"what it makes of a keyframe's latent{at} is not that keyframe: its colours are off by "
+                f"{seam.misfit:.1f} times their own range, as of another model{why}",
             )
         return seam
 
@@ -161,7 +141,6 @@ class SeamlessDecoder:
         picture: Picture,
         start: Seam | None,
         end: Seam | None,
-        *_proofs: Seam | None,
     ) -> bytes:
         from backend.interpolation.seam import in_size, met
 

@@ -48,6 +48,14 @@ class Gap:
         assert ended.wait(GUARD_S)
         return job.pictures()
 
+    def decoded_at_last(self) -> tuple[bytes, ...]:
+        """As the loop does it: what one decoder shows that it cannot is sent again, to the next."""
+        try:
+            return self.decoded()
+        except JobFailed as error:
+            assert "another model" in str(error)  # noqa: PT017 - what it says is the point
+            return self.decoded()
+
 
 def psnr(picture: bytes, other: bytes) -> float:
     error = np.square(pixels_of(picture).astype(float) - pixels_of(other).astype(float)).mean()
@@ -104,8 +112,9 @@ def test_the_keyframes_own_vae_gives_the_keyframes_at_both_ends(
 def test_decoded_smaller_the_ends_are_the_keyframes_all_the_same(
     tmp_path: Path, server_url: str, stack: ExitStack
 ) -> None:
+    """Or, of latents that mean nothing in another size (the embedded engine's), they stay as they are."""
     made = gap(tmp_path, server_url, stack, "scale: 0.5")
-    assert_it_meets_its_keyframes(made, made.decoded())
+    assert_it_meets_its_keyframes(made, made.decoded_at_last())
 
 
 def test_frames_come_in_the_format_that_is_asked_for(
@@ -138,9 +147,4 @@ def test_a_small_vae_meets_the_keyframes_or_is_found_out(
         pytest.skip(REAL_ONLY)
     for name in names:
         made = gap(tmp_path, url, stack, f"tiny_vae: {name}")
-        try:
-            pictures = made.decoded()
-        except JobFailed as error:
-            assert "another model" in str(error)  # noqa: PT017 - either is right; what it says is the point
-            pictures = made.decoded()
-        assert_it_meets_its_keyframes(made, pictures)
+        assert_it_meets_its_keyframes(made, made.decoded_at_last())

@@ -146,14 +146,12 @@ def test_a_source_that_knows_the_latents_passes() -> None:
     assert len(job.pictures()) == 3
 
 
-def test_decoded_smaller_it_has_to_show_once_at_full_size_that_it_knows_the_latents() -> None:
-    source = ByHand()
-    smaller = decoder(source, judged=True, scale=0.5)
-    for batch in (walk((0.3,)), walk((0.6,))):
-        job = smaller.decode(batch)
-        source.finish()
-        assert len(job.pictures()) == 1
-    assert [asked.shape[-1] for asked in source.asked] == [8, 8, 16, 8, 8]
+def test_latents_that_mean_nothing_when_they_are_shrunk_are_found_out() -> None:
+    source = ByHand(paint=lambda one: true_picture(one) if one.shape[-1] == 16 else grey_picture(one))
+    job = decoder(source, judged=True, scale=0.5).decode(walk())
+    source.finish()
+    with pytest.raises(JobFailed, match=r"at 50% of its size .* cannot paint smaller"):
+        job.pictures()
 
 
 def test_a_failure_of_the_source_keeps_its_kind_and_the_next_try_asks_for_the_keyframes_again() -> None:
