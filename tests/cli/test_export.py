@@ -137,3 +137,22 @@ def test_keyframes_of_another_model_are_not_decoded_to_noise(
     assert "are of others, or broken" in capsys.readouterr().err
     assert engine.sent == []
     assert not (tmp_path / "film.mp4").exists()
+
+
+def test_ctrl_c_leaves_nothing_half(
+    export: Export, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    show(tmp_path / "output", 3)
+    looks = iter([None, None])
+
+    def look(_: object) -> None:
+        try:
+            next(looks)
+        except StopIteration:
+            raise KeyboardInterrupt from None
+
+    monkeypatch.setattr("backend.film.disk_guard.DiskGuard.look", look)
+    before = sorted(tmp_path.rglob("*"))
+    assert export("--fps", "200", "film.mp4") == 130
+    assert "stopped; there is no film.mp4" in capsys.readouterr().err
+    assert sorted(tmp_path.rglob("*")) == before

@@ -49,11 +49,14 @@ def test_a_film_of_what_was_shown_is_made_beside_the_dream(dreaming: Daemon, tmp
 def test_a_loop_is_painted_once_more_beside_the_dream(dreaming: Daemon, tmp_path: Path) -> None:
     before = dreaming.status()
     film = tmp_path / "film.webp"
-    done = export(dreaming, "--render", "--last", "2s", "--loop", "--fps", "8", "--size", "128x64", str(film))
+    done = export(dreaming, "--render", "--last", "2s", "--loop", "--fps", "6", "--size", "128x64", str(film))
     assert done.returncode == 0, done.stderr
     assert "3 keyframes, painted once more" in done.stdout
     frames = decoded(film)
-    assert (len(frames), frames[0].size) == (24, (128, 64))
+    assert frames[0].size == (128, 64)
+    assert (
+        18 <= len(frames) <= 48
+    )  # two gaps of a second, and the way back, which takes the time that it needs
     steps = [difference(one, other) for one, other in zip(frames, [*frames[1:], frames[0]], strict=True)]
     assert min(steps) > 0.0
     assert steps[-1] < 2.0 * max(steps[:-1])
@@ -63,6 +66,7 @@ def test_a_loop_is_painted_once_more_beside_the_dream(dreaming: Daemon, tmp_path
     assert after["boot_id"] == before["boot_id"]
 
 
+@pytest.mark.long
 def test_ctrl_c_leaves_nothing_half(dreaming: Daemon, tmp_path: Path) -> None:
     words = ["--config", str(dreaming.folder / "config.yaml"), "export", "--fps", "240", "--quiet"]
     process = subprocess.Popen(

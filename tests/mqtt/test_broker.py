@@ -221,7 +221,7 @@ def test_a_large_picture_becomes_small_and_comes_no_more_often_than_it_may(
 ) -> None:
     dream = ShownDream(tmp_path)
     stop = dream.start()
-    dream.show(size=(1600, 800))
+    dream.show(size=(1280, 640))
     bridges = running(dream, broker.port, image_s=3600.0)
     next(bridges)
     with house(broker.port) as one:
