@@ -90,7 +90,7 @@ def begin_display(
     here = None if ahead.here is None else ahead.here.path
     past.spool.begin(here, {frame.path for frame in ahead.frames})
     if left_over is not None:
-        playback.continue_from(left_over, joined=ahead.here is not None)
+        playback.continue_from(left_over, joined=ahead.joined)
         return ahead
     picture = None if point is None else past.store.file(point.keyframe.picture)
     if picture is None:

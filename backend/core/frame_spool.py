@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import re
-from collections import deque
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,10 +23,12 @@ log = logging.getLogger(__name__)
 
 _KINDS = {FrameKind.KEYFRAME: "k", FrameKind.IN_BETWEEN: "i"}
 _NAME = re.compile(
-    r"(?P<place>\d{10})-(?P<keyframe>\d{1,15})-(?P<us>\d{1,12})(?P<kind>[ki])(?P<suffix>\.[a-z]{3,4})",
+    r"(?P<place>\d{10})-(?P<keyframe>\d{1,15})-(?P<us>\d{1,12})(?P<kind>[ki])"
+    r"(?P<suffix>\.[a-z]{3,4})(?P<shown>\.shown)?",
     re.ASCII,
 )
 _FRAME_BYTES = 256_000_000
+_SHOWN = ".shown"
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class SpooledFrame:
 
     Attributes:
         place: In the order of showing.
+        shown: Whether it was on display already.
         keyframe: Number of the keyframe that it is, or leads to.
     """
 
@@ -44,6 +46,7 @@ class SpooledFrame:
     keyframe: int
     kind: FrameKind
     duration_s: float
+    shown: bool = False
 
 
 class FrameSpool:
@@ -57,7 +60,7 @@ class FrameSpool:
     def __init__(self, output: Path, scarce: Callable[[], bool] = lambda: False) -> None:
         self.folder = output / FOLDER / "ahead"
         self._scarce = scarce
-        self._shown: deque[Path] = deque()
+        self._shown: Path | None = None
         self._failing = False
 
     def left(self) -> tuple[SpooledFrame, ...]:
@@ -71,7 +74,7 @@ class FrameSpool:
         for frame in list(self._files()):
             if frame.path != here and frame.path not in ahead:
                 _remove(frame.path)
-        self.shown(here)
+        self._shown = here
 
     def keep(self, place: int, frame: Frame) -> Frame:
         """The frame with a file of its own; as it is where it has one, or where the disk does not take it."""
@@ -95,17 +98,18 @@ class FrameSpool:
             _remove(frame.file)
 
     def shown(self, path: Path | None) -> None:
-        """The frame of this file is on display, by whatever name; those before it are of no use any more.
+        """The frame of this file is on display, by whatever name; the one before it is of no use any more.
 
-        Its own stays until the next one is shown: by it a restart knows how far the display had come.
+        Its own stays, marked, until the next one is shown: by it a restart knows how far the display came.
         """
         if path is None:
             return
-        while self._shown:
-            older = self._shown.popleft()
-            if older != path:
-                _remove(older)
-        self._shown.append(path)
+        marked = path.with_name(f"{path.name}{_SHOWN}")
+        with contextlib.suppress(OSError):  # somebody removed it
+            path.rename(marked)
+        older, self._shown = self._shown, marked
+        if older is not None and older != marked:
+            _remove(older)
 
     def _files(self) -> Iterator[SpooledFrame]:
         with contextlib.suppress(OSError):
@@ -118,7 +122,7 @@ class FrameSpool:
                         int(name["keyframe"]),
                         int(name["us"]) / 1e6,
                     )
-                    yield SpooledFrame(path, place, keyframe, kind, duration_s)
+                    yield SpooledFrame(path, place, keyframe, kind, duration_s, name["shown"] is not None)
 
 
 def _is_whole(path: Path) -> bool:
@@ -127,7 +131,8 @@ def _is_whole(path: Path) -> bool:
         data = read_at_most(path, _FRAME_BYTES)
     except OSError:
         return False
-    format = next(one for one in FORMATS.values() if one.suffix == path.suffix)
+    suffix = Path(path.name.removesuffix(_SHOWN)).suffix
+    format = next(one for one in FORMATS.values() if one.suffix == suffix)
     return bool(data.strip(b"\0")) and format.damage(data) is None
 
 

@@ -28,13 +28,15 @@ class Ahead:
     """Where the frames that lie ready lead.
 
     Attributes:
-        here: The one that is on display; None if it is none of them, so that there is to be a fade.
+        here: The newest that was shown; None if it is not there any more.
+        joined: Whether it is on display still, so that what follows needs no fade.
         frames: Those that follow, without a leap, in order.
         reached: Number of the keyframe that the last of them is, or leads to; None if it is not known.
         whole: Whether they come as far as that keyframe itself.
     """
 
     here: SpooledFrame | None = None
+    joined: bool = False
     frames: tuple[SpooledFrame, ...] = ()
     reached: int | None = None
     whole: bool = False
@@ -49,7 +51,9 @@ def frames_ahead(left: Sequence[SpooledFrame], on_display: Path | None, keyframe
         keyframes: Numbers of those that are known; another one was never acknowledged, and is dreamt again.
     """
     known = [frame for frame in left if frame.keyframe in keyframes]
-    here = next((frame for frame in known if on_display is not None and _same(frame.path, on_display)), None)
+    same = next((frame for frame in known if on_display is not None and _same(frame.path, on_display)), None)
+    # Something that is no frame of the dream may have been shown since: a memory, a fade.
+    here = same or next((frame for frame in reversed(known) if frame.shown), None)
     follow = [frame for frame in known if here is None or frame.place > here.place]
     frames: list[SpooledFrame] = []
     last = here
@@ -60,7 +64,7 @@ def frames_ahead(left: Sequence[SpooledFrame], on_display: Path | None, keyframe
         last = frame
     if last is None:
         return Ahead()
-    return Ahead(here, tuple(frames), last.keyframe, last.kind is FrameKind.KEYFRAME)
+    return Ahead(here, same is not None, tuple(frames), last.keyframe, last.kind is FrameKind.KEYFRAME)
 
 
 class AheadReader:

@@ -65,7 +65,7 @@ def test_the_frames_after_the_one_on_display_follow_it(tmp_path: Path) -> None:
     spool = fill(tmp_path, *range(4, 21))
     ahead = frames_ahead(spool.left(), on_display(tmp_path, 7), KNOWN)
     assert ahead.here is not None
-    assert ahead.here.place == 7
+    assert (ahead.here.place, ahead.joined) == (7, True)
     assert [one.place for one in ahead.frames] == list(range(8, 21))
     assert (ahead.reached, ahead.whole) == (3, True)
 
@@ -75,8 +75,19 @@ def test_where_something_else_is_on_display_all_of_them_follow_by_a_fade(tmp_pat
     (tmp_path / "memory").write_bytes(picture(500))
     for shown in (tmp_path / "memory", None, tmp_path / "gone"):
         ahead = frames_ahead(spool.left(), shown, KNOWN)
-        assert ahead.here is None
+        assert (ahead.here, ahead.joined) == (None, False)
         assert len(ahead.frames) == 7
+
+
+def test_where_a_memory_was_shown_since_the_dream_goes_on_by_a_fade_from_where_it_was(tmp_path: Path) -> None:
+    spool = fill(tmp_path, *range(4, 11))
+    for one in spool.left()[:3]:
+        spool.shown(one.path)
+    (tmp_path / "memory").write_bytes(picture(500))
+    ahead = frames_ahead(spool.left(), tmp_path / "memory", KNOWN)
+    assert ahead.here is not None
+    assert (ahead.here.place, ahead.joined) == (6, False)
+    assert [one.place for one in ahead.frames] == [7, 8, 9, 10]
 
 
 def test_where_the_disk_knows_no_links_the_picture_itself_tells(tmp_path: Path) -> None:
