@@ -31,6 +31,7 @@ from backend.core.job_actions import Patience
 from backend.core.jobs import FileRef
 from backend.core.latent_nodes import AS_JPEG, STREAMED, FrameFormat
 from backend.core.model_choice import ModelWish, choose_models
+from backend.core.resume_store import mark_of
 from backend.core.supervisor import Supervised
 from backend.core.workflow_files import load_workflow
 from backend.decoder_assembly import decoder_problems
@@ -96,6 +97,8 @@ def open_engine(settings: Settings, stack: ExitStack, owner: Path | None = None)
         times=SocketTimes(connect_s=comfyui.connect_timeout_seconds),
         patience=Patience(load_s=comfyui.load_timeout_seconds, step_s=comfyui.step_timeout_seconds),
         headers={} if is_embedded else comfyui.headers.as_dict(),
+        # An engine of our own goes with us, and who only looks has no jobs to be found again.
+        mark="" if is_embedded or owner is not None else mark_of(settings.storage.output),
     )
     house = Housekeeping(
         client,

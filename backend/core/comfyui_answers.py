@@ -50,6 +50,10 @@ class HistoryEntry:
     error: ExecutionError | None
 
 
+MARK_KEY = "dreamloop"
+"""In the extra data of our prompts; the server keeps them and reads them not."""
+
+
 @dataclass(frozen=True)
 class QueueState:
     """The prompt ids in the server's queue, of all its clients; pending ones in order of their turn."""
@@ -99,6 +103,15 @@ def queue_state(body: object) -> QueueState:
     if not isinstance(body, Mapping):
         raise ValueError("a queue that is no object")
     return QueueState(_queue_ids(body.get("queue_running")), _queue_ids(body.get("queue_pending")))
+
+
+def marked_prompts(body: object, mark: str) -> tuple[str, ...]:
+    """The ids in a /queue whose extra data bear a mark under MARK_KEY."""
+    if not isinstance(body, Mapping):
+        raise ValueError("a queue that is no object")
+    items = [item for key in ("queue_running", "queue_pending") for item in body.get(key) or ()]
+    rows = [item for item in items if isinstance(item, list) and len(item) >= 4]
+    return tuple(str(row[1]) for row in rows if isinstance(row[3], Mapping) and row[3].get(MARK_KEY) == mark)
 
 
 def system_stats(body: object) -> SystemStats:

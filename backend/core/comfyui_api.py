@@ -83,6 +83,7 @@ class ComfyUIClient:
         times: SocketTimes | None = None,
         connect: Callable[[str, float], Wire] | None = None,
         new_id: Callable[[], str] = lambda: str(uuid.uuid4()),
+        mark: str = "",
         clock: Callable[[], float] = time.monotonic,
         rng: random.Random | None = None,
     ) -> None:
@@ -96,6 +97,7 @@ class ComfyUIClient:
             times: Intervals of the socket.
             connect: Opens a WebSocket; for tests.
             new_id: Gives prompt ids; must be canonical lower-case UUIDs for a real server.
+            mark: Nobody else's, and the same at each start: by it jobs that a killed run left are known.
             clock: Monotonic seconds.
             rng: For the jitter of reconnects.
 
@@ -108,7 +110,7 @@ class ComfyUIClient:
         self._tracker = JobTracker(new_id, patience)
         self._switchboard = Switchboard(self._tracker, clock=clock)
         self._lock = self._switchboard.lock
-        self._server = ComfyServer(url, ComfyHttp(limits, headers, clock=clock), self._was_reachable)
+        self._server = ComfyServer(url, ComfyHttp(limits, headers, clock=clock), self._was_reachable, mark)
         self._settler = Settler(self._server, self._tracker, self._lock, self._post, clock=clock)
         self._listener = SocketListener(
             lambda: self.url, self._switchboard, connect=connect, times=times, clock=clock, rng=rng
@@ -211,6 +213,17 @@ class ComfyUIClient:
         tell_news(self._tracker, self._lock)
         if prompt_id is not None:
             self._take_back(prompt_id)
+
+    def take_back_leftovers(self) -> int:
+        """Takes from the queue what an earlier run of ours, which was killed, has left there; how many.
+
+        Raises EngineError.
+        """
+        marked = self._server.marked()
+        with self._lock:
+            left = [one for one in marked if not self._tracker.tracks(one)]
+        self._server.take_back(left)
+        return len(left)
 
     def upload(
         self, data: bytes, filename: str, *, subfolder: str = "", type: str = "temp", overwrite: bool = True

@@ -11,10 +11,12 @@ from urllib.parse import quote
 
 from backend.core.attempt import Attempt
 from backend.core.comfyui_answers import (
+    MARK_KEY,
     HistoryEntry,
     QueueState,
     SystemStats,
     history_entry,
+    marked_prompts,
     queue_state,
     rejection,
     system_stats,
@@ -37,17 +39,19 @@ _JPEG_END = b"\xff\xd9"
 class ComfyServer:
     """One server's endpoints. Thread-safe. All methods raise EngineUnreachable and EngineAnswerError."""
 
-    def __init__(self, url: str, http: ComfyHttp, report: Callable[[bool], None]) -> None:
+    def __init__(self, url: str, http: ComfyHttp, report: Callable[[bool], None], mark: str = "") -> None:
         """Takes a URL and an HTTP client.
 
         Args:
             url: ``http(s)://host:port``, with the path under which a proxy serves it, if it does.
             http: Makes the calls.
             report: Told after each call whether the server answered at all.
+            mark: By which our prompts are known in the server's queue, whichever run posted them.
         """
         self.url = url.rstrip("/")
         self._http = http
         self._report = report
+        self._mark = mark
 
     def close(self) -> None:
         """Closes all connections."""
@@ -59,6 +63,7 @@ class ComfyServer:
             "prompt": attempt.posted_graph(),
             "client_id": client_id,
             "prompt_id": attempt.prompt_id,
+            **({"extra_data": {MARK_KEY: self._mark}} if self._mark else {}),
         }
         answer = self._call(lambda: self._http.post(f"{self.url}/prompt", body))
         if answer.status == HTTPStatus.BAD_REQUEST:
@@ -83,6 +88,10 @@ class ComfyServer:
     def queue(self, *, within_s: float | None = None) -> QueueState:
         """The prompts of all clients."""
         return self._parsed(queue_state, "/queue", within_s=within_s)
+
+    def marked(self) -> tuple[str, ...]:
+        """The prompts in its queue that bear our mark, those of earlier runs among them."""
+        return self._parsed(lambda body: marked_prompts(body, self._mark), "/queue") if self._mark else ()
 
     def history(self, prompt_id: str) -> HistoryEntry | None:
         """How a prompt ended, or None."""

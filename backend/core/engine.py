@@ -147,6 +147,7 @@ class Engine:
         self._words = ("", "")
         self._told_of: NodePack | None = None
         self._walks_refused = False
+        self._is_tidy = False
 
     @property
     def parts(self) -> tuple[Supervised, ...]:
@@ -174,6 +175,7 @@ class Engine:
             GraphUnfit: If it lacks a node or a file, or cannot do what the settings ask for.
         """
         stats = self.reach()
+        self._tidy_up()
         self._catalog = self._nodes()
         plan = self._planned(self._planner, self._needs)
         self._plan = plan
@@ -192,6 +194,15 @@ class Engine:
         )
         self._tell_of(plan.pack)
         return self.facts
+
+    def _tidy_up(self) -> None:
+        """Once: jobs of a run that was killed would only stand before the next keyframe."""
+        if self._is_tidy:
+            return
+        count = self.client.take_back_leftovers()
+        self._is_tidy = True
+        if count:
+            log.info("took back %d jobs that an earlier run had left at %s", count, self.client.url)
 
     def adopt(self, planner: Planner, needs: DreamNeeds) -> None:
         """Go by another plan from the next job on; one that is found wrong only when connecting is told then.

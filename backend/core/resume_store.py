@@ -6,7 +6,9 @@ import contextlib
 import hashlib
 import itertools
 import logging
+import re
 import shutil
+import uuid
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -24,6 +26,24 @@ _POINT_BYTES = 4_000_000
 _FILE_BYTES = 256_000_000
 _SUFFIXES = (".latent", ".picture")
 _ASIDE_KEPT = 3
+_MARK = re.compile(r"[0-9a-f]{32}")
+_MARK_BYTES = 100
+
+
+def mark_of(output: Path) -> str:
+    """By what servers are to know this dream's jobs: nobody else's, and the same at each start.
+
+    Where the disk refuses it, another one each time.
+    """
+    path = output / FOLDER / "mark"
+    with contextlib.suppress(OSError):
+        told = read_at_most(path, _MARK_BYTES).decode("ascii", "replace").strip()
+        if _MARK.fullmatch(told):
+            return told
+    mark = uuid.uuid4().hex
+    with contextlib.suppress(StorageError):
+        write_atomic(path, f"{mark}\n".encode())
+    return mark
 
 
 class ResumeStore:

@@ -50,8 +50,8 @@ def client(fake_comfy: FakeComfy) -> Iterator[ComfyUIClient]:
     made.close()
 
 
-def make_client(fake: FakeComfy, limits: HttpLimits | None = None) -> ComfyUIClient:
-    made = ComfyUIClient(fake.url, limits, patience=QUICK, times=SocketTimes(tick_s=0.02))
+def make_client(fake: FakeComfy, limits: HttpLimits | None = None, mark: str = "") -> ComfyUIClient:
+    made = ComfyUIClient(fake.url, limits, patience=QUICK, times=SocketTimes(tick_s=0.02), mark=mark)
     made.start()
     return made
 
@@ -251,6 +251,25 @@ def test_closing_takes_our_jobs_from_the_server_and_ends_them(fake_comfy: FakeCo
         assert other.queue() == QueueState((foreign,), ())
     with pytest.raises(EngineUnreachable):
         submit(client)
+
+
+def test_what_a_killed_run_left_in_the_queue_is_taken_back_and_nothing_else(fake_comfy: FakeComfy) -> None:
+    fake_comfy.painter.step_s = 0.05
+    killed, other = make_client(fake_comfy, mark="ours"), make_client(fake_comfy, mark="another's")
+    fake_comfy.foreign_job(steps=20)  # runs meanwhile
+    left = [submit(killed).prompt_id for _ in range(3)]
+    theirs = submit(other).prompt_id
+    foreign = fake_comfy.foreign_job(steps=500)
+    again = make_client(fake_comfy, mark="ours")
+    mine = submit(again).prompt_id
+    assert {*left, mine} <= {*again.queue().running, *again.queue().pending}
+    assert again.take_back_leftovers() == 3
+    eventually(lambda: not {*left} & {*again.queue().running, *again.queue().pending})
+    assert {theirs, foreign, mine} <= {*again.queue().running, *again.queue().pending}
+    assert again.take_back_leftovers() == 0
+    assert make_client(fake_comfy).take_back_leftovers() == 0
+    for client in (killed, other, again):
+        client.close()
 
 
 def test_a_server_that_is_away_is_unreachable_at_once_and_found_when_it_comes(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from backend.core.resume_point import PointUnfit, ResumePoint, read_point
-from backend.core.resume_store import FOLDER, POINT, ResumeStore
+from backend.core.resume_store import FOLDER, POINT, ResumeStore, mark_of
 from backend.errors import StorageError
 
 A, B = "a" * 64, "b" * 64
@@ -97,6 +97,18 @@ def test_a_content_that_was_damaged_is_not_handed_out_but_written_anew(tmp_path:
     assert store.file(digest) is None
     assert store.keep(b"latent", is_latent=True) == digest
     assert store.file(digest) == b"latent"
+
+
+def test_the_mark_is_the_same_at_each_start_and_another_for_each_folder(tmp_path: Path) -> None:
+    mark = mark_of(tmp_path / "one")
+    assert mark_of(tmp_path / "one") == mark
+    assert mark_of(tmp_path / "two") != mark
+    (tmp_path / "one" / FOLDER / "mark").write_bytes(b"\xff" * 5000)
+    other = mark_of(tmp_path / "one")
+    assert other != mark
+    assert mark_of(tmp_path / "one") == other
+    (tmp_path / "three").write_text("in the way")
+    assert mark_of(tmp_path / "three") != mark_of(tmp_path / "three")
 
 
 def test_temporaries_of_a_killed_run_are_swept(tmp_path: Path) -> None:
