@@ -48,7 +48,9 @@ def goes_on(on: Stage, frames: int = 8) -> dict[str, Any]:
 def is_taken(on: Stage, path: Path, text: str, edit: Edit, fps: int) -> None:
     before, began = on.status(), time.monotonic()
     edit(path, text)
-    after = on.wait_for(lambda now: now["display"]["fps"] == fps)
+    after = on.wait_for(
+        lambda now: now["display"]["fps"] == fps and now["config"]["taken"] > before["config"]["taken"]
+    )
     log.info("F27: taken up after %.2f s", time.monotonic() - began)
     assert after["config"]["ok"]
     assert after["config"]["taken"] == before["config"]["taken"] + 1
