@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 
 from benchmarks import (
     busy,
+    decoders,
     display_rate,
     matching,
     memory_add,
@@ -120,6 +121,7 @@ def _memory_add(quick: bool) -> list[Row]:
 
 _PARTS: dict[str, Callable[[bool], list[Row]]] = {
     "busy": _busy,
+    "decoders": decoders.rows,
     "display_rate": display_rate.rows,
     "matching": _matching,
     "memory_add": _memory_add,

@@ -30,7 +30,9 @@ log = logging.getLogger(__name__)
 
 # Two legs of a walk and the keyframes around them, and some to spare; more would mean that nothing comes out.
 _MOST_WAITING = 16
-_MOST_TOGETHER = 32
+# A CPU gains nothing by more than one (measured), and the first comes sooner.
+_MOST_TOGETHER = {"cpu": 1}
+_MOST_ELSEWHERE = 32
 # Of the memory that is free, what decoding may take: others (the engine, above all) need some, too.
 _SHARE_OF_MEMORY = 0.5
 _BATCHES = tuple(0.5**halvings for halvings in range(6))
@@ -198,7 +200,8 @@ class LocalSource:
             raise DecoderUnfit(
                 f"one picture takes about {peak / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free"
             )
-        fit = max(1, min(_MOST_TOGETHER, int(_SHARE_OF_MEMORY * free / peak)))
+        most = _MOST_TOGETHER.get(vae.device.name, _MOST_ELSEWHERE)
+        fit = max(1, min(most, int(_SHARE_OF_MEMORY * free / peak)))
         return max(1, int(fit * self._batches.share))
 
     def _start(self) -> None:

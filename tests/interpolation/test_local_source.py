@@ -131,6 +131,12 @@ def test_as_many_are_decoded_together_as_half_of_the_free_memory_takes() -> None
     assert room.vae.batches == [4, 4, 2]
 
 
+def test_a_cpu_decodes_one_at_a_time_since_more_gains_nothing() -> None:
+    room = studio(FakeVae(Roomy("cpu", torch.float32)))
+    room.decoded(3)
+    assert room.vae.batches == [1, 1, 1]
+
+
 def test_without_memory_fewer_are_decoded_together_and_none_is_lost(caplog: pytest.LogCaptureFixture) -> None:
     room = studio(FakeVae(fits=3))
     with caplog.at_level(logging.WARNING):

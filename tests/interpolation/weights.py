@@ -11,8 +11,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 
-def tiny_weights(channels: int = 4, width: int = 8, seed: int = 0) -> dict[str, Tensor]:
-    """A tiny autoencoder's decoder with its author's numbers: three doublings, one block each."""
+def tiny_weights(channels: int = 4, width: int = 8, seed: int = 0, blocks: int = 1) -> dict[str, Tensor]:
+    """A tiny autoencoder's decoder with its author's numbers: three doublings, some blocks before each.
+
+    TAESD has a width of 64 and three blocks.
+    """
     rng = torch.Generator().manual_seed(seed)
 
     def conv(name: str, inputs: int, outputs: int, *, bias: bool = True) -> dict[str, Tensor]:
@@ -24,10 +27,15 @@ def tiny_weights(channels: int = 4, width: int = 8, seed: int = 0) -> dict[str, 
             key: value for at in (0, 2, 4) for key, value in conv(f"{number}.conv.{at}", width, width).items()
         }
 
-    weights = conv("1", channels, width) | block(3)
-    for doubling in (4, 7, 10):
-        weights |= conv(str(doubling + 1), width, width, bias=False) | block(doubling + 2)
-    return weights | conv("13", width, 3)
+    weights, number = conv("1", channels, width), 3
+    for level in range(4):
+        for _ in range(blocks if level < 3 else 1):
+            weights |= block(number)
+            number += 1
+        if level < 3:
+            weights |= conv(str(number + 1), width, width, bias=False)
+            number += 2
+    return weights | conv(str(number), width, 3)
 
 
 def as_diffusers_tiny(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
