@@ -24,7 +24,7 @@ _PART = 256
 
 _AFTER_FAILURE_S = 30.0
 
-_WAITING_LIMIT = 16_384
+_WAITING_LIMIT = 4096
 """Once there is a graph, whoever brings very many vectors lets no more of them wait for it than these: each
 question looks through those that wait."""
 

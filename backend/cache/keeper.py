@@ -13,8 +13,6 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
-import numpy as np
-
 from backend.cache.database import DATABASE, DatabaseDamaged
 from backend.cache.eviction import MakeIndex, Room
 from backend.cache.matching import Identity
@@ -22,7 +20,7 @@ from backend.cache.memory_row import Memory
 from backend.cache.picture_files import LATENTS, PICTURES, MemoryFiles, is_ours, is_whole, owner_of, size_of
 from backend.cache.policy import MemoryLimits, Policy
 from backend.cache.quarantine import set_aside
-from backend.cache.row_codec import vector_from
+from backend.cache.row_codec import vectors_from
 from backend.cache.store import NOBODY, MemoryStore, Sizes, Standing
 from backend.cache.told import memory_told
 from backend.cache.vector_index import VectorIndex
@@ -305,14 +303,7 @@ class Keeper:
                     return
                 after = page[-1][0]
                 # A wrong vector is left to check(), which lists it for another embedding.
-                good = [
-                    (key, vector)
-                    for key, blob in page
-                    if (vector := vector_from(blob, self.identity)) is not None
-                ]
-                if good:
-                    keys = np.array([key for key, _ in good], np.int64)
-                    self.index.add_many(keys, np.stack([vector for _, vector in good]))
+                self.index.add_many(*vectors_from(page, self.identity))
 
     def _settle_early(self) -> None:
         while self._early and not self._interrupted():

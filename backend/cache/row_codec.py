@@ -7,9 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from backend.cache.matching import Identity, Vectors
 from backend.cache.memory_row import Memory, Origin
+
+_UNIT_WITHIN = 1e-3
 
 FIELDS = (
     "id, added_at, theme, prompt, negative, seed, parents, denoise, score, shows_prompt, origin, pinned, "
@@ -30,12 +33,26 @@ def vector_from(blob: object, identity: Identity) -> Vectors | None:
     return vector if is_unit(vector, identity.dimension) else None
 
 
+def vectors_from(rows: Sequence[tuple[int, object]], identity: Identity) -> tuple[NDArray[np.int64], Vectors]:
+    """Keys and vectors of many rows, without those that are of another size, or no unit vectors.
+
+    All at once, since Python's other threads wait while each is looked at: one of them shows the frames.
+    """
+    size = 4 * identity.dimension
+    whole = [(key, blob) for key, blob in rows if isinstance(blob, bytes) and len(blob) == size]
+    keys = np.array([key for key, _ in whole], np.int64)
+    vectors = np.frombuffer(b"".join(blob for _, blob in whole), "<f4").reshape(-1, identity.dimension)
+    lengths = np.sqrt(np.einsum("nd,nd->n", vectors, vectors, dtype=np.float64))
+    good = np.abs(lengths - 1.0) < _UNIT_WITHIN  # NaN is near nothing
+    return keys[good], vectors[good].astype(np.float32)
+
+
 def is_unit(vector: Vectors, dimension: int) -> bool:
     """Whether it can stand in an index: finite, of that many numbers, of length 1."""
     if vector.shape != (dimension,):
         return False
     length = float(np.linalg.norm(vector))
-    return bool(abs(length - 1.0) < 1e-3)  # NaN is near nothing
+    return bool(abs(length - 1.0) < _UNIT_WITHIN)  # NaN is near nothing
 
 
 def blob_of(vector: Vectors) -> bytes:
