@@ -16,7 +16,7 @@ from .messages import numbers
 from .pipe import Delivery, FramePipe
 from .stopwatch import Stopwatch
 from .version import OLDEST, VERSION
-from .walk import Walk, places_of
+from .walk import Ahead, Walk, places_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -177,11 +177,12 @@ class Frames:
         threads = _threads() if to == "temp" or server.names_pictures else 1
         with FramePipe(encoding.encode, delivery, check=check, threads=threads) as pipe:
             pieces = _Pieces(chosen, chunk, one_by_one=host.is_on_cpu(vae))
+            ahead = Ahead(walk, chosen)
             for done, piece in pieces:
                 check()
                 if not pipe.wanted:
                     break
-                latents = walk.at(piece)
+                latents = ahead.take(len(piece))
                 with decoding:
                     pictures = host.decode(vae, latents, tile, overlap)
                 pieces.saw(pictures)

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 MOST_FRAMES = 4096
 
+_AT_ONCE = 32
+
 
 @dataclass(frozen=True)
 class Knot:
@@ -101,6 +103,31 @@ class Walk:
 
     def _latent(self, number: int) -> Tensor:
         return self.latents[number : number + 1]
+
+
+class Ahead:
+    """The latents of frames in their order, some of them computed ahead.
+
+    A walk costs much the same for one frame as for many, and as many as these take little memory.
+    """
+
+    def __init__(self, walk: Walk, frames: Sequence[int]) -> None:
+        self._walk = walk
+        self._frames = frames
+        self._computed = walk.at(())
+        self._next = 0
+
+    def take(self, count: int) -> Tensor:
+        """The latents of the next ``count`` frames."""
+        import torch
+
+        lacking = count - len(self._computed)
+        if lacking > 0:
+            more = self._frames[self._next : self._next + max(lacking, _AT_ONCE)]
+            self._next += len(more)
+            self._computed = torch.cat([self._computed, self._walk.at(more)])
+        taken, self._computed = self._computed[:count], self._computed[count:]
+        return taken
 
 
 def places_of(text: str) -> tuple[float, ...]:

@@ -9,7 +9,7 @@ import torch
 from backend.interpolation.walk import Knot, Waypoint
 from backend.interpolation.walk import Walk as OurWalk
 from backend.interpolation.walk_course import course_of
-from comfyui_nodes.walk import Walk, places_of
+from comfyui_nodes.walk import Ahead, Walk, places_of
 
 STRAIGHT = {"path": "slerp", "seconds": 4.0, "start": {"at": 0}, "end": {"at": 1}}
 
@@ -59,6 +59,22 @@ def test_pieces_of_it_are_the_same_as_the_whole(path: str) -> None:
 def test_it_heeds_the_neighbours_that_there_are(knots: tuple[Knot, Knot]) -> None:
     walk, t = OurWalk.between("smooth", *knots, 4.0), torch.arange(1, 8) / 8
     assert torch.equal(theirs(walk, t).at(range(7)), walk.latents(t))
+
+
+@pytest.mark.parametrize("counts", [(1,) * 11, (1, 7, 3), (11,)])
+def test_latents_that_are_computed_ahead_are_taken_in_their_order(counts: tuple[int, ...]) -> None:
+    walk, t = our_walk("smooth"), torch.arange(1, 45) / 45
+    chosen = [*range(0, 44, 4)]
+    ahead = Ahead(theirs(walk, t), chosen)
+    taken = torch.cat([ahead.take(count) for count in counts])
+    torch.testing.assert_close(taken, walk.latents(t)[chosen], rtol=1e-5, atol=1e-6)
+
+
+def test_more_than_is_computed_at_a_time_is_computed_all_the_same() -> None:
+    walk, t = our_walk("smooth"), torch.arange(1, 101) / 101
+    ahead = Ahead(theirs(walk, t), range(100))
+    taken = torch.cat([ahead.take(count) for count in (1, 60, 39)])
+    torch.testing.assert_close(taken, walk.latents(t), rtol=1e-5, atol=1e-6)
 
 
 def test_places_survive_being_written_as_text() -> None:
