@@ -1,4 +1,9 @@
-"""What a real ComfyUI does for a frame besides decoding it: with stock nodes, and with our own."""
+"""What a real ComfyUI does for a frame besides decoding it: with stock nodes, and with our own.
+
+Time is taken by the server's clock, from the start of the execution to its success, less the decoding. The
+stock nodes leave their pictures to the event loop, which encodes them afterwards: the time from one picture
+to the next is added for each. What Python's garbage collector holds up at the end of a job counts for nobody.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +14,7 @@ import struct
 import time
 import uuid
 from dataclasses import dataclass, field
+from itertools import pairwise
 from types import TracebackType
 from typing import Any
 
@@ -46,22 +52,25 @@ class Told:
     """What one job let hear of itself.
 
     Attributes:
-        started_s: When the server began, on the clock of this machine, like all other times.
-        executing: When each node began.
-        ended_s: When it said that it was done, after all its frames.
+        started_s: When it was heard that the server began, on this machine's clock, like what follows.
+        executing: When each node began; None stands for the end.
+        arrived_s: When each frame came.
+        server_s: Seconds from the start of the execution to its success, by the server's clock.
         output: What its nodes told at their end.
     """
 
     started_s: float = 0.0
     executing: list[tuple[str | None, float]] = field(default_factory=list)
+    arrived_s: list[float] = field(default_factory=list)
     frames: dict[int, bytes] = field(default_factory=dict)
-    first_frame_s: float = 0.0
     wire_bytes: int = 0
+    server_s: float = 0.0
     output: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def ended_s(self) -> float:
-        return self.executing[-1][1]
+    def frame_s(self) -> float:
+        """From one frame to the next."""
+        return statistics.median(later - one for one, later in pairwise(self.arrived_s))
 
     def seconds_of(self, node_id: str) -> float:
         """How long a node ran: until the next one began."""
@@ -224,6 +233,9 @@ def _take_text(told: Told, message: dict[str, Any], now: float) -> None:
     match message["type"]:
         case "execution_start":
             told.started_s = now
+            told.server_s = -data["timestamp"] / 1000.0
+        case "execution_success":
+            told.server_s += data["timestamp"] / 1000.0
         case "executing":
             told.executing.append((data["node"], now))
         case "executed":
@@ -235,7 +247,7 @@ def _take_text(told: Told, message: dict[str, Any], now: float) -> None:
 def _take_frame(told: Told, message: bytes, now: float) -> None:
     (length,) = struct.unpack_from(">I", message, 4)
     place = json.loads(message[8 : 8 + length]).get("frame", len(told.frames))
-    told.first_frame_s = told.first_frame_s or now
+    told.arrived_s.append(now)
     told.wire_bytes += len(message)
     told.frames[place] = message[8 + length :]
 
@@ -259,9 +271,13 @@ def _cost(all_of: list[Told], workflow: Workflow, frames: int) -> Cost:
     decode = [
         one.seconds_of(decoders[0]) if decoders else one.output["dreamloop"][0]["decode_s"] for one in all_of
     ]
-    outside = [one.ended_s - one.started_s - s for one, s in zip(all_of, decode, strict=True)]
+    afterwards = [one.frame_s * frames if decoders else 0.0 for one in all_of]
+    outside = [
+        one.server_s - decode_s + later_s
+        for one, decode_s, later_s in zip(all_of, decode, afterwards, strict=True)
+    ]
     encode = [0.0 if decoders else one.output["dreamloop"][0]["encode_s"] for one in all_of]
-    first = statistics.median(one.first_frame_s - one.started_s for one in all_of)
+    first = statistics.median(one.arrived_s[0] - one.started_s for one in all_of)
     size = statistics.median(one.wire_bytes for one in all_of) / frames
     return Cost(middle(outside), middle(decode), size, 1000.0 * first, middle(encode))
 
