@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from backend.config import ComfyUISettings, Settings
+from backend.config import ComfyUISettings, InterpolationSettings, Settings
 from backend.config_lists import AdapterWish
 from backend.core.adapter_files import adapters_of
 from backend.core.comfyui_api import ComfyUIClient
@@ -182,9 +182,14 @@ def check_dream(settings: Settings) -> Planner:
         SamplingChoice(dream.steps, dream.cfg, dream.sampler, dream.scheduler),
         dream.adapters,
         frames=_frames(settings),
-        walks=needs_of(settings).walks,
+        streams=needs_of(settings).walks and _decodes_as_keyframes(settings.interpolation),
         tiny_vae=settings.interpolation.tiny_vae,
     )
+
+
+def _decodes_as_keyframes(wishes: InterpolationSettings) -> bool:
+    """Whether in-betweens are decoded by the engine, with the keyframes' VAE and in their size."""
+    return wishes.decoder != "local" and wishes.tiny_vae is None and wishes.scale == 1.0
 
 
 def _frames(settings: Settings) -> FrameFormat | None:

@@ -11,7 +11,8 @@ from PIL import Image
 from backend.assembly import check_dream, open_engine
 from backend.config import Settings, load_settings
 from backend.core.engine import EngineKind
-from backend.core.engine_plan import WorkflowPlanner
+from backend.core.engine_plan import FamilyPlanner, WorkflowPlanner
+from backend.core.latent_nodes import AS_JPEG, FrameFormat
 from backend.errors import ConfigError, ModelMissing
 from tests.core.workflows import PLAIN, node
 from tests.fakes.fake_comfy import FakeComfy, free_port
@@ -129,3 +130,23 @@ def test_a_workflow_dreams_on_a_local_server_whatever_models_it_has(
     with FakeComfy(tmp_path / "fake", checkpoints=[]) as fake, ExitStack() as stack:
         monkeypatch.setattr("backend.core.engine_choice.DEFAULT_URL", fake.url)
         assert open_engine(wished, stack)[0].kind is EngineKind.COMFYUI
+
+
+@pytest.mark.parametrize(
+    ("text", "frames", "streams"),
+    [
+        ("", AS_JPEG, True),
+        ("comfyui: {node_pack: never}\n", None, True),
+        ("display: {format: webp, quality: 80}\n", FrameFormat("webp", 80), True),
+        ("display: {format: png}\n", FrameFormat("png", 90), True),
+        ("dream: {mode: img2img}\n", AS_JPEG, False),
+        ("interpolation: {scale: 0.5}\n", AS_JPEG, False),
+        ("interpolation: {tiny_vae: taesd}\n", AS_JPEG, False),
+    ],
+)
+def test_our_own_nodes_stream_frames_as_the_display_has_them_where_they_are_of_use(
+    tmp_path: Path, text: str, frames: FrameFormat | None, streams: bool
+) -> None:
+    planner = check_dream(settings(tmp_path, text))
+    assert isinstance(planner, FamilyPlanner)
+    assert (planner.frames, planner.streams) == (frames, streams)

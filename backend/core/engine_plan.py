@@ -127,14 +127,14 @@ class FamilyPlanner:
     Attributes:
         frames: How our own nodes are to encode frames; None leaves the nodes alone where they are there.
         tiny_vae: A small VAE that decodes in-betweens, as VAELoader knows it.
-        walks: Whether the dream walks between its keyframes: without, those nodes are of no use.
+        streams: Whether in-betweens are decoded as keyframes are; else, or without any, those nodes are idle.
     """
 
     models: ModelWish
     sampling: SamplingChoice
     adapters: Sequence[AdapterWish] = ()
     frames: FrameFormat | None = AS_JPEG
-    walks: bool = True
+    streams: bool = True
     tiny_vae: str | None = None
 
     def plan(self, server: PlanServer, house: Housekeeping, catalog: NodeCatalog) -> Plan:
@@ -167,7 +167,7 @@ class FamilyPlanner:
 
     def _pack(self, catalog: NodeCatalog, builder: WorkflowBuilder) -> NodePack:
         """What there is of our own nodes; whatever is odd about them, the dream goes on without them."""
-        useful = self.walks and (self.frames is None or builder.streams_walks)
+        useful = self.streams and (self.frames is None or builder.streams_walks)
         pack = find_pack(catalog, wanted=self.frames is not None, useful=useful)
         if not pack.used:
             return pack
