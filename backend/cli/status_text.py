@@ -16,6 +16,7 @@ def lines_of(status: Status) -> list[str]:
         "dream": _dream(status),
         "display": _display(status),
         "engine": _engine(status),
+        "decoder": _decoder(status),
         "memory": _memory(status),
         "storage": _storage(status),
         "so far": _so_far(status),
@@ -63,6 +64,14 @@ def _engine(status: Status) -> str:
     who = " ".join(part for part in (engine.kind, engine.version, engine.url) if part)
     parts = [f"{who} {answers}", f"socket {engine.socket}", engine.checkpoint, engine.last_error or ""]
     return ", ".join(part for part in parts if part)
+
+
+def _decoder(status: Status) -> str:
+    """Only where it is not the engine with the keyframes' own VAE, or should not be."""
+    dream = status.dream
+    if dream.decoder == "engine" and dream.decoder_problem is None:
+        return ""
+    return "; ".join(filter(None, (f"in-betweens by {dream.decoder}", dream.decoder_problem)))
 
 
 def _memory(status: Status) -> str:

@@ -230,6 +230,14 @@ def test_durations_are_told_as_people_do() -> None:
     ]
 
 
+def test_who_decodes_is_told_where_it_is_not_as_usual_or_not_as_wished() -> None:
+    assert not any(line.startswith("decoder") for line in lines_of(a_status()))
+    other = a_status(dream=DreamStatus(decoder="taesd.safetensors"))
+    assert "decoder  in-betweens by taesd.safetensors" in lines_of(other)
+    unfit = a_status(dream=DreamStatus(decoder_problem="taesd is not used: grey"))
+    assert "decoder  in-betweens by engine; taesd is not used: grey" in lines_of(unfit)
+
+
 def test_watch_prints_a_line_a_second_until_ctrl_c(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write(folder, a_status(at=datetime.now(UTC)))
     naps: list[float] = []
