@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-_MOUNT = "mount -t tmpfs -o size=250k none {0} && exec {1} -m tests.film.test_full_disk {0}"
+_MOUNT = "mount -t tmpfs -o size=500k none {0} && exec {1} -m tests.film.test_full_disk {0}"
 
 
 def test_a_film_on_a_disk_that_fills_is_given_up_whole_and_the_next_one_fits(tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ def give_up_in_time(folder: Path, source: object, words: object) -> None:
     wishes = module.Wishes(fps=10.0, size=(128, 96))
     target = folder / "film.webp"
     with pytest.raises(StorageError, match="nearly full") as refused:
-        module.export(source, target, format_of(target), wishes, words)  # type: ignore[arg-type]
+        module.export(source, target, format_of(target), wishes, words, reserve_bytes=10**9)  # type: ignore[arg-type]
     assert refused.value.full
     assert least[-1] > 0
     assert list(folder.iterdir()) == []
