@@ -454,6 +454,7 @@ def _loop(
         max_pixels=_MAX_PIXELS,
         job_timeout_s=settings.comfyui.job_timeout_seconds,
         path=settings.interpolation.path,
+        pacing=settings.interpolation.pacing,
         encoding=encoding_of(settings),
         clock=time.monotonic,
         wake=wake.set,

@@ -132,6 +132,9 @@ class InterpolationSettings(Section):
     path: Literal["smooth", "slerp", "lerp"] = _live(
         "smooth", "How the walk leads through the latents: past the keyframes without a kink, or straight"
     )
+    pacing: Literal["uniform", "eased", "perceptual"] = _live(
+        "perceptual", "How the walk is paced: by the latents, resting at keyframes, or evenly for the eye"
+    )
     frames_per_job: int | None = _live(
         AUTO, "In-betweens that the engine decodes in one job; fewer need less memory", ge=1, le=512
     )

@@ -88,7 +88,7 @@ def register_parts(live: LiveSettings, settings: Settings, parts: LiveParts, ref
     live.register(
         ("comfyui.job_timeout_seconds", "interpolation.frames_per_job"), partial(_take_jobs, report)
     )
-    live.register(("interpolation.path",), partial(_take_walk, report))
+    live.register(("interpolation.path", "interpolation.pacing"), partial(_take_walk, report))
     live.register(
         ("display.keep_seconds", "storage.budget", "storage.min_free"), partial(_take_shelf, report)
     )
@@ -149,7 +149,8 @@ def _take_jobs(report: Report, new: Settings) -> None:
 
 
 def _take_walk(report: Report, new: Settings) -> None:
-    report.gaps.path = new.interpolation.path
+    report.gaps.layout.path = new.interpolation.path
+    report.gaps.layout.pacing = new.interpolation.pacing
 
 
 def _take_shelf(report: Report, new: Settings) -> None:

@@ -11,15 +11,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from backend.core.comfyui_api import ComfyUIClient
 from backend.core.controller import DreamController
 from backend.core.engine import DreamNeeds, Engine, EngineKind
 from backend.core.engine_plan import FamilyPlanner, SamplingChoice
-from backend.core.frame_buffer import FrameBuffer, FrameKind
+from backend.core.frame_buffer import Frame, FrameBuffer, FrameKind
 from backend.core.frame_shelf import FrameShelf
 from backend.core.gap import GapFiller
-from backend.core.generator import DreamGenerator
+from backend.core.generator import DreamGenerator, Keyframe
 from backend.core.housekeeping import Housekeeping
 from backend.core.model_choice import ModelWish
 from backend.core.pace import Pace
@@ -27,6 +28,9 @@ from backend.core.playback import Playback
 from backend.interpolation.hybrid_generator import HybridGenerator
 from backend.interpolation.latent_encoder import LatentEncoder
 from backend.utils.prompt_manager import PromptManager
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 ROOT = Path(__file__).resolve().parent.parent
 _NEVER_FULL_S = 1e9
@@ -71,9 +75,27 @@ def running_loop(
     gap_s: float = 4.0,
     fps: float = 10.0,
     size: tuple[int, int] | None = None,
+    path: str = "smooth",
+    pacing: str = "perceptual",
+    keep_s: float = 0.0,
+    keyframes_per_theme: int | None = None,
+    on_frame: Callable[[Frame], None] = lambda _: None,
     client: ComfyUIClient | None = None,
 ) -> Iterator[Loop]:
-    """Dream on the engine at ``url``, as fast as it can; the buffer is emptied at once and never full."""
+    """Dream on the engine at ``url``, as fast as it can; the buffer is never full.
+
+    Args:
+        url: The engine's address.
+        gap_s: Seconds of dream from keyframe to keyframe.
+        fps: Frames a second of dream.
+        size: Width and height in pixels; None for the model's own.
+        path: How the walk leads from keyframe to keyframe.
+        pacing: How it is paced.
+        keep_s: Seconds that the display leaves in the buffer, as where the engine is quick enough.
+        keyframes_per_theme: After so many the next theme comes; None for never.
+        on_frame: Shown each frame, in order, by the display's thread.
+        client: Of the engine, where it is not to be an ordinary one.
+    """
     clock, wake, rng = time.monotonic, threading.Event(), random.Random(1)
     client = ComfyUIClient(url) if client is None else client
     engine = engine_at(client)
@@ -93,6 +115,8 @@ def running_loop(
             gap_s=gap_s,
             max_pixels=_MAX_PIXELS,
             job_timeout_s=300.0,
+            path=path,
+            pacing=pacing,
             clock=clock,
             wake=wake.set,
         )
@@ -113,7 +137,9 @@ def running_loop(
             wake=wake,
         )
         loop = Loop(controller, gaps, engine)
-        display = _Display(loop, buffer)
+        if keyframes_per_theme is not None:
+            controller.on_keyframe = _ThemeEvery(controller, keyframes_per_theme)
+        display = _Display(loop, buffer, keep_s, on_frame)
         client.start()
         display.start()
         controller.start()
@@ -125,12 +151,28 @@ def running_loop(
             client.close()
 
 
-class _Display:
-    """Takes frames as soon as they are there."""
+class _ThemeEvery:
+    """Turns to another theme after so many keyframes, however long they take."""
 
-    def __init__(self, loop: Loop, buffer: FrameBuffer) -> None:
+    def __init__(self, controller: DreamController, keyframes: int) -> None:
+        self._controller = controller
+        self._keyframes = keyframes
+
+    def __call__(self, keyframe: Keyframe, latent: Tensor | None, /) -> None:
+        if self._controller.keyframes % self._keyframes == 0:
+            self._controller.next_theme()
+
+
+class _Display:
+    """Takes frames as soon as there are enough."""
+
+    def __init__(
+        self, loop: Loop, buffer: FrameBuffer, keep_s: float, on_frame: Callable[[Frame], None]
+    ) -> None:
         self._loop = loop
         self._buffer = buffer
+        self._keep_s = keep_s
+        self._on_frame = on_frame
         self._started = time.monotonic()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="bench-display", daemon=True)
@@ -144,7 +186,8 @@ class _Display:
 
     def _run(self) -> None:
         while not self._stopping.is_set():
-            frame = self._buffer.take(time.monotonic())
+            enough = self._loop.frames == 0 or self._buffer.ready_s > self._keep_s
+            frame = self._buffer.take(time.monotonic()) if enough else None
             if frame is None:
                 self._stopping.wait(0.01)
                 continue
@@ -153,3 +196,4 @@ class _Display:
             loop.kinds[frame.kind] = loop.kinds.get(frame.kind, 0) + 1
             if loop.first_frame_s is None:
                 loop.first_frame_s = time.monotonic() - self._started
+            self._on_frame(frame)

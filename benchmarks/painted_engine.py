@@ -109,13 +109,13 @@ class PaintedEngine:
 
 @dataclass
 class _Decoded:
-    count: int
+    made: tuple[bytes, ...]
 
     def done(self) -> bool:
         return True
 
     def pictures(self) -> tuple[bytes, ...]:
-        return (_stand_in(),) * self.count
+        return self.made
 
     def add_done_callback(self, callback: Callable[[], None]) -> None:
         callback()
@@ -149,7 +149,18 @@ class RecordingDecoder:
             known = batch.start.latent.numpy().astype(np.float16)
         self._end = batch.end.picture
         self.gaps.append(WalkedGap(np.concatenate([known, between, last])))
-        return _Decoded(len(batch))
+        return _Decoded((_stand_in(),) * len(batch))
+
+
+class PaintingDecoder:
+    """Paints every latent of a walk, at once."""
+
+    def __init__(self, painting: Painting) -> None:
+        self._painting = painting
+
+    def decode(self, batch: LatentBatch) -> PicturesJob:
+        pictures = self._painting.painter.decode(batch.latents.numpy())
+        return _Decoded(tuple(png.encode(picture) for picture in pictures))
 
 
 @cache

@@ -33,9 +33,10 @@ from backend.core.playback import Playback
 from backend.core.scorer import Scorer
 from backend.engine import png
 from backend.engine.painting import Pixels
+from backend.interpolation.decoder import Decoder
 from backend.interpolation.hybrid_generator import HybridGenerator
 from backend.memory_assembly import open_memory, scorer_of
-from backend.utils.picture_check import inspect_picture
+from backend.utils.picture_check import look_at
 from backend.utils.prompt_manager import PromptManager
 from benchmarks.painted_engine import PaintedEngine, Painting, RecordingDecoder, WalkedGap
 
@@ -101,7 +102,7 @@ class Told:
         return float(frames[np.array(self.touched[1:])].sum() / frames.sum())
 
 
-class _Clock:
+class VirtualClock:
     """Moves when it is told to."""
 
     def __init__(self) -> None:
@@ -114,13 +115,31 @@ class _Clock:
         return _BEGUN + timedelta(seconds=self.now)
 
 
+@dataclass(frozen=True)
+class VirtualLoop:
+    """The parts of the loop."""
+
+    controller: DreamController
+    generator: DreamGenerator
+    gaps: GapFiller
+    buffer: FrameBuffer
+    aside: Aside
+
+
 def dream(wishes: Wishes, folder: Path) -> Told:
     """Dream all of it; ``folder`` is empty, and where memory and display would lie."""
     settings = _settings(wishes, folder)
-    painting, clock, told = Painting(wishes.size), _Clock(), Told()
+    painting, clock, told = Painting(wishes.size), VirtualClock(), Told()
     engine, decoder = PaintedEngine(painting), RecordingDecoder(told.gaps)
     with ExitStack() as stack:
-        controller, generator, buffer, aside = _loop(settings, engine, decoder, clock)
+        loop = loop_of(settings, engine, decoder, clock)
+        controller, generator, gaps, buffer, aside = (
+            loop.controller,
+            loop.generator,
+            loop.gaps,
+            loop.buffer,
+            loop.aside,
+        )
         listeners: list[Callable[[Keyframe, Tensor | None], object]] = []
         scorer = None
         if wishes.memory:
@@ -134,16 +153,16 @@ def dream(wishes: Wishes, folder: Path) -> Told:
                 listener(keyframe, latent)
 
         controller.on_keyframe = note
-        with patch("backend.core.gap.inspect_picture", cache(inspect_picture)):  # of the one stand-in
+        with patch("backend.core.gap.look_at", cache(look_at)):  # of the one stand-in
             while len(told.pictures) < wishes.keyframes:
                 _step(controller, scorer, buffer, clock, told)
-            _finish_gap(controller, told)
+            _finish_gap(controller, gaps, told)
         told.fresh = aside.dreamt
     return told
 
 
 def _step(
-    controller: DreamController, scorer: Scorer | None, buffer: FrameBuffer, clock: _Clock, told: Told
+    controller: DreamController, scorer: Scorer | None, buffer: FrameBuffer, clock: VirtualClock, told: Told
 ) -> None:
     """One turn of everybody; the display takes a frame where nothing else is to be done."""
     busy, injections = controller.turn(), 0 if scorer is None else scorer.injections
@@ -160,8 +179,9 @@ def _step(
         clock.now += frame.duration_s if frame is not None else 0.1
 
 
-def _finish_gap(controller: DreamController, told: Told) -> None:
-    """The walk to the last keyframe, which is planned but not yet sent."""
+def _finish_gap(controller: DreamController, gaps: GapFiller, told: Told) -> None:
+    """The walk to the last keyframe, which waits for the one after it."""
+    gaps.settle()
     while len(told.gaps) < len(told.pictures) - 1 and controller.turn():
         pass
     del told.gaps[len(told.pictures) - 1 :]
@@ -176,6 +196,8 @@ def _settings(wishes: Wishes, folder: Path) -> Settings:
             "seed": wishes.seed,
         },
         "display": {"fps": wishes.fps},
+        # The pictures of the in-betweens are not painted, so nothing can be told from their looks.
+        "interpolation": {"pacing": "uniform"},
         "prompts": {
             "folder": str(wishes.prompts),
             "order": "sequential",
@@ -188,9 +210,8 @@ def _settings(wishes: Wishes, folder: Path) -> Settings:
     return settings_from(json.dumps(tree).encode(), folder / "config.yaml", {}).settings
 
 
-def _loop(
-    settings: Settings, engine: PaintedEngine, decoder: RecordingDecoder, clock: _Clock
-) -> tuple[DreamController, DreamGenerator, FrameBuffer, Aside]:
+def loop_of(settings: Settings, engine: PaintedEngine, decoder: Decoder, clock: VirtualClock) -> VirtualLoop:
+    """The parts of the loop, on a clock in the hand."""
     rng, wake = random.Random(settings.dream.seed), threading.Event()
     buffer, pace = FrameBuffer(10**9), Pace()
     shelf = FrameShelf(
@@ -217,6 +238,7 @@ def _loop(
         max_pixels=_MAX_PIXELS,
         job_timeout_s=300.0,
         path=settings.interpolation.path,
+        pacing=settings.interpolation.pacing,
         clock=clock,
         wake=wake.set,
     )
@@ -242,7 +264,7 @@ def _loop(
         wake=wake,
         aside=aside,
     )
-    return controller, generator, buffer, aside
+    return VirtualLoop(controller, generator, gaps, buffer, aside)
 
 
 def _remembering(
@@ -251,7 +273,7 @@ def _remembering(
     engine: PaintedEngine,
     generator: DreamGenerator,
     aside: Aside,
-    clock: _Clock,
+    clock: VirtualClock,
     stack: ExitStack,
 ) -> Scorer:
     memory, problem = open_memory(settings, stack, wall=clock.wall)

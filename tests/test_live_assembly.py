@@ -201,6 +201,7 @@ def first_size(scene: Scene) -> tuple[int, int]:
 
 def walk(scene: Scene) -> list[int]:
     """How the in-betweens of the first gap travel."""
+    scene.engine.engine_s = 0.05
     scene.dream.settle()
     while not any(is_walk(sent) for sent in scene.engine.sent):
         scene.dream.finish_next()
@@ -212,7 +213,7 @@ def walk(scene: Scene) -> list[int]:
     for sent in walks:
         counts.append(sent.count)
         total += sent.count
-        if total >= scene.report.gaps._steps - 1:
+        if total >= round(scene.report.gaps.gap_s * scene.report.fps) - 1:
             break
     return counts
 
@@ -255,7 +256,11 @@ def is_scarce(scene: Scene) -> bool:
 
 
 def path(scene: Scene) -> str:
-    return scene.dream.gaps.path
+    return scene.dream.gaps.layout.path
+
+
+def pacing(scene: Scene) -> str:
+    return scene.dream.gaps.layout.pacing
 
 
 def planned(scene: Scene) -> Any:
@@ -330,6 +335,7 @@ PROBES: Mapping[str, tuple[object, Callable[[Scene], Any], Any, Any]] = {
     "dream.sampler": ("euler", planned, None, "euler"),
     "dream.scheduler": ("karras", planned, None, "karras"),
     "interpolation.path": ("slerp", path, "smooth", "slerp"),
+    "interpolation.pacing": ("eased", pacing, "perceptual", "eased"),
     "interpolation.frames_per_job": (5, walk, [9], [5, 4]),
     "memory.max_entries": (10, remembered, 14, 10),
     "memory.max_size": ("10 MB", limit_bytes, 10**9, 10**7),

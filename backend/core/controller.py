@@ -269,6 +269,9 @@ class DreamController:
         # Work for the engine comes before the pictures that it has made: it must never wait for us.
         if not self._is_idle and self._send(now):
             return True
+        if self._gaps.waiting and self._nothing_follows:
+            self._gaps.settle()
+            return True
         return self._gaps.check() or self._let_go()
 
     @property
@@ -284,6 +287,14 @@ class DreamController:
         if self._connected:
             self._engine.free_memory()
         return True
+
+    @property
+    def _nothing_follows(self) -> bool:
+        """Whether a keyframe that there is room for is not to be had: then no gap waits for it.
+
+        While the engine rests, one may: there is enough to show, and the next keyframe comes in time.
+        """
+        return self._pending is None and (self._is_idle or self._has_room())
 
     def _send(self, now: float) -> bool:
         """Give the engine work: a keyframe before in-betweens."""
@@ -379,7 +390,7 @@ class DreamController:
 
     def _has_room(self) -> bool:
         coming_s = self._gaps.coming_s(self._pending.folded) if self._pending is not None else 0.0
-        room_s = self.buffer_target_s - self._buffer.promised_s - coming_s
+        room_s = self.buffer_target_s - self._ahead_s - coming_s
         return room_s > 0.0 and self._buffer.size_bytes < self._buffer.max_bytes / 2
 
     def _look_at_prompts(self, now: float) -> None:
@@ -452,7 +463,11 @@ class DreamController:
         self._accept(keyframe)
 
     def _has_room_after_gap(self, keyframe: Keyframe) -> bool:
-        return self._buffer.promised_s + self._gaps.coming_s(keyframe.folded) < self.buffer_target_s
+        return self._ahead_s + self._gaps.coming_s(keyframe.folded) < self.buffer_target_s
+
+    @property
+    def _ahead_s(self) -> float:
+        return self._buffer.promised_s + self._gaps.opening_s
 
     def _continue_from(self, keyframe: Keyframe, now: float) -> None:
         try:

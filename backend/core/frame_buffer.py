@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import threading
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
-from enum import StrEnum
+from dataclasses import dataclass, replace
+from enum import Enum, StrEnum, auto
 from pathlib import Path
 from typing import Protocol
 
@@ -21,8 +22,20 @@ class FrameKind(StrEnum):
 
     KEYFRAME = "keyframe"
     IN_BETWEEN = "in_between"
+    CROSS_FADE = "cross_fade"
     REPLAY = "replay"
     TITLE = "title"
+
+
+class Joint(Enum):
+    """How the dream comes to a frame from the one before."""
+
+    WALK = auto()
+    """They are neighbours."""
+    FADE = auto()
+    """No walk leads there, so they are faded into each other."""
+    CUT = auto()
+    """Stills follow one another."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +44,7 @@ class Frame:
 
     Attributes:
         data: The encoded picture as the engine sent it.
-        duration_s: How long it is shown at a pace of 1.
+        duration_s: How long it is shown at a pace of 1; its place in the buffer may say otherwise.
     """
 
     data: bytes
@@ -43,8 +56,7 @@ class Frame:
     """Number of the keyframe that it is, or leads to; 0 where it does neither."""
     file: Path | None = None
     """Where it lies on disk already."""
-    apart: bool = False
-    """Whether it is no neighbour of the one before: there is to be a fade."""
+    joint: Joint = Joint.WALK
 
 
 class Spool(Protocol):
@@ -69,7 +81,8 @@ class FrameBuffer:
     """Places in the order of showing, opened when a gap is planned and filled as pictures arrive.
 
     A missing frame holds the display only while its job may still bring it: a place is skipped once
-    it is abandoned, or once its deadline has passed while it is next in line.
+    it is abandoned, or once its deadline has passed while it is next in line. The time of one that is
+    abandoned goes to the frame before it, so that the dream keeps its pace.
 
     Args:
         max_bytes: Of the pictures at hand; beyond it they are refused.
@@ -78,6 +91,8 @@ class FrameBuffer:
 
     def __init__(self, max_bytes: int, spool: Spool | None = None) -> None:
         self.max_bytes = max_bytes
+        self.on_display_s = 0.0
+        """What is left of the frame on display, as whoever shows it tells."""
         self._spool = spool
         self._keyframes: dict[int, int] = {}
         self._slots: deque[_Slot] = deque()
@@ -126,7 +141,7 @@ class FrameBuffer:
             if slot is None or slot.abandoned or slot.frame is not None:
                 return False
             if self._bytes + len(frame.data) > self.max_bytes:
-                self._abandon(slot)
+                self._abandon(position - self._first)
             else:
                 slot.frame = frame
                 self._bytes += len(frame.data)
@@ -141,8 +156,22 @@ class FrameBuffer:
             for position in positions:
                 slot = self._slot(position)
                 if slot is not None and slot.frame is None and not slot.abandoned:
-                    self._abandon(slot)
+                    self._abandon(position - self._first)
             self._settle()
+
+    def retime(self, positions: Sequence[int], durations_s: Sequence[float]) -> None:
+        """Give frames that were not taken yet other times, whether they are there already or not."""
+        with self._lock:
+            for position, duration_s in zip(positions, durations_s, strict=True):
+                slot = self._slot(position)
+                if slot is not None and not slot.abandoned:
+                    self._lengthen(position - self._first, duration_s - slot.duration_s)
+
+    def peek(self) -> Frame | None:
+        """The frame that comes next, if it is there; it stays."""
+        with self._lock:
+            slot = next((slot for slot in self._slots if not slot.abandoned), None)
+            return None if slot is None else slot.frame
 
     def take(self, now: float) -> Frame | None:
         """The next frame in order, or None while it may still come."""
@@ -152,11 +181,11 @@ class FrameBuffer:
                 if slot.frame is None and not slot.abandoned:
                     if now < slot.deadline:
                         return None
-                    self._abandon(slot)
+                    self._abandon(0)
                     self._settle()
                 self._pop()
                 if slot.frame is not None:
-                    return slot.frame
+                    return replace(slot.frame, duration_s=slot.duration_s)
                 self._skipped += 1
             return None
 
@@ -178,6 +207,20 @@ class FrameBuffer:
     def ready_s(self) -> float:
         """Seconds that can be shown without waiting for any picture."""
         return max(0.0, self._ready_s)
+
+    @property
+    def lasting_s(self) -> float:
+        """Seconds until the display needs more than it has: when the newest frame at hand comes up.
+
+        That frame leads nowhere yet, so its own time does not count; a still's does.
+        """
+        with self._lock:
+            ready = [slot for slot in itertools.islice(self._slots, self._settled) if slot.frame is not None]
+            if not ready or ready[-1].frame is None:
+                return 0.0
+            if ready[-1].frame.joint is Joint.CUT:
+                return self.ready_s
+            return max(0.0, self.ready_s - ready[-1].duration_s + self.on_display_s)
 
     @property
     def promised_s(self) -> float:
@@ -203,9 +246,20 @@ class FrameBuffer:
         index = position - self._first
         return self._slots[index] if 0 <= index < len(self._slots) else None
 
-    def _abandon(self, slot: _Slot) -> None:
+    def _abandon(self, index: int) -> None:
+        slot = self._slots[index]
         slot.abandoned = True
         self._promised_s -= slot.duration_s
+        before = next((place for place in range(index - 1, -1, -1) if not self._slots[place].abandoned), None)
+        if before is not None:
+            self._lengthen(before, slot.duration_s)
+
+    def _lengthen(self, index: int, by_s: float) -> None:
+        slot = self._slots[index]
+        slot.duration_s += by_s
+        self._promised_s += by_s
+        if index < self._settled and slot.frame is not None:
+            self._ready_s += by_s
 
     def _settle(self) -> None:
         while self._settled < len(self._slots):

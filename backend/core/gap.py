@@ -1,66 +1,57 @@
-"""The gaps between keyframes: places in the buffer, in-betweens on their way, pictures to check."""
+"""The gaps between keyframes: laid out once it is known how the dream goes on, filled as pictures come."""
 
 from __future__ import annotations
 
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from backend.core.engine_care import EngineCare
-from backend.core.frame_buffer import Frame, FrameBuffer, FrameKind
+from backend.core.density import Density
+from backend.core.frame_buffer import Frame, FrameBuffer, FrameKind, Joint
+from backend.core.gap_frames import Gap, Shot
+from backend.core.gap_layout import GapLayout
 from backend.core.generator import DreamGenerator, Keyframe
-from backend.core.jobs import FailureKind
+from backend.core.legs import Legs
 from backend.core.pace import Pace
-from backend.errors import EngineError, EngineUnreachable, JobFailed, LatentRejected, PictureRejected
-from backend.interpolation.decoder import PicturesJob
-from backend.interpolation.gap_length import LONGEST, stretch
-from backend.interpolation.hybrid_generator import HybridGenerator, Leg
-from backend.interpolation.picture_futures import UNFIT
-from backend.interpolation.walk import Knot, Walk, Waypoint
-from backend.utils.picture_check import encoded_for, inspect_picture
+from backend.errors import PictureRejected
+from backend.interpolation.gap_length import LONGEST
+from backend.interpolation.hybrid_generator import HybridGenerator
+from backend.interpolation.looks import look_of
+from backend.interpolation.walk import Waypoint
+from backend.utils.picture_check import encoded_for, look_at
 from backend.utils.picture_formats import AS_IT_COMES, Encoding
 
 log = logging.getLogger(__name__)
 
-# Legs at the engine at a time: one at work, one waiting. More would only stand before the next keyframe.
-_LEGS_AT_ENGINE = 2
 # A job ends by its own deadline; its places are given up a little later in any case.
 _GRACE_S = 30.0
-# What a smaller job may be spared.
-_TOO_MUCH = {FailureKind.OUT_OF_MEMORY.value, FailureKind.DEADLINE.value}
-
-
-@dataclass(eq=False)  # latents have no equality to speak of
-class _Part:
-    """A leg of a gap and the places that its pictures will take."""
-
-    leg: Leg
-    places: Sequence[int]
-    keyframe: Keyframe
-    frame_s: float
-    job: PicturesJob | None = None
-    retried: bool = False
+# With less than this share of a gap ahead, the next is shown without knowing where the dream goes on to.
+_DRY_SHARE = 0.5
 
 
 @dataclass
 class _Intake:
     """The pictures of one leg that arrived, checked one a turn so that a keyframe never waits long."""
 
-    part: _Part
-    pictures: deque[bytes]
-    next: int = 0
+    gap: Gap
+    left: deque[tuple[Shot, bytes]]
 
 
 class GapFiller:
     """Opens a gap for each new keyframe and fills it; what does not come is abandoned, never waited for.
 
+    A gap waits until the keyframe after it is known, so that the walk passes its keyframes without a kink.
+    Where the eye is to decide the pace, a few frames of it are decoded first; how far they look apart decides
+    how long the gap takes and where the others lie.
+
     Args:
         fps: Frames in a second of dream.
-        gap_s: Seconds from keyframe to keyframe, where the walk between them turns no farther than usual.
+        gap_s: Seconds from keyframe to keyframe, where nothing asks for more or less.
         max_pixels: Larger pictures are refused.
         job_timeout_s: How long the engine may take for a job.
         path: A key of PATHS: how the walk leads from keyframe to keyframe.
+        pacing: ``uniform``, ``eased`` or ``perceptual``.
         encoding: Of the frames; what is encoded so already stays as it came.
         wake: Called, from any thread, when a leg has ended.
     """
@@ -77,98 +68,143 @@ class GapFiller:
         max_pixels: int,
         job_timeout_s: float,
         path: str = "smooth",
+        pacing: str = "perceptual",
         encoding: Encoding = AS_IT_COMES,
         clock: Callable[[], float],
         wake: Callable[[], None],
     ) -> None:
         self.in_betweens = 0
         self.rejected = 0
-        self.retries = 0
-        self.failed_jobs = 0
-        self.gap_s = gap_s
         self.opened_s = gap_s
-        """Seconds of the gap that was opened last: longer than usual where the walk turns far."""
-        self._generator = generator
+        """Seconds of the gap that was opened last, as it was expected to be."""
         self.hybrid = hybrid
+        self.job_timeout_s = job_timeout_s
+        self.layout = GapLayout(
+            generator, hybrid, fps=fps, gap_s=gap_s, max_pixels=max_pixels, path=path, pacing=pacing
+        )
+        self._generator = generator
         self._buffer = buffer
         self._pace = pace
-        self._fps = fps
-        self._steps = max(1, round(gap_s * fps))
         self._max_pixels = max_pixels
-        self.job_timeout_s = job_timeout_s
-        self.path = path
-        self._knot: tuple[int, Knot] | None = None  # where the newest walk ended, and at which keyframe
         self._encoding = encoding
         self._clock = clock
-        self._wake = wake
-        self._parts: deque[_Part] = deque()
+        self._legs: Legs[Shot] = Legs(
+            hybrid, generator.care, usual=max(1, round(gap_s * fps)), wake=wake, clock=clock
+        )
+        self._waiting: Gap | None = None  # for the keyframe after it
+        self._open: deque[Gap] = deque()  # not in the buffer yet, in order
+        self._gaps: dict[Shot, Gap] = {}  # of what is on its way
         self._intake: deque[_Intake] = deque()
+        self._last_place: int | None = None  # of the newest keyframe in the buffer
 
     def retime(self, fps: float, gap_s: float) -> None:
         """Open gaps of this many frames a second and seconds from now on; those that are open stay."""
-        self.gap_s, self._fps, self._steps = gap_s, fps, max(1, round(gap_s * fps))
+        self.layout.gap_s, self.layout.fps = gap_s, fps
+        self._legs.usual = max(1, round(gap_s * fps))
+
+    @property
+    def gap_s(self) -> float:
+        """Seconds of a usual gap."""
+        return self.layout.gap_s
+
+    @property
+    def density(self) -> Density:
+        """How many of its frames are decoded."""
+        return self.layout.density
 
     @property
     def busy(self) -> bool:
         """Whether pictures are on their way or wait to be checked."""
-        return bool(self._parts or self._intake)
+        return bool(self._legs or self._intake)
 
     @property
     def busy_at_engine(self) -> bool:
         """Whether the engine is at work on pictures of ours."""
-        return any(part.job is not None for part in self._parts)
+        return self._legs.at_engine > 0
 
     @property
-    def _care(self) -> EngineCare:
-        return self._generator.care
+    def waiting(self) -> bool:
+        """Whether a gap waits for the keyframe after it."""
+        return self._waiting is not None
+
+    @property
+    def opening_s(self) -> float:
+        """Seconds of dream that will have their places in the buffer before long."""
+        return sum(gap.seconds for gap in self._open)
+
+    @property
+    def retries(self) -> int:
+        """Legs that were sent again."""
+        return self._legs.retries
+
+    @property
+    def failed_jobs(self) -> int:
+        """Jobs and questions that failed."""
+        return self._legs.failed_jobs + self.layout.lost_fetches
 
     def engine_begins(self) -> None:
         """The engine is given work after a rest, a pause or an absence: its pace counts from now."""
         self._pace.begin(self._clock())
 
     def open(self, previous: Keyframe | None, keyframe: Keyframe) -> None:
-        """Make room for the frames up to ``keyframe`` and lay out those in between.
+        """A keyframe has come: lay out the gap before it, or have it wait for the keyframe after.
 
         Raises:
             LatentRejected: If the keyframe's latent is no good; nothing of it is shown then.
         """
-        walk = self._walk(previous, keyframe)
-        walks = self._generator.mode.walks
-        gap_s = self.opened_s = self.gap_s if walk is None else walk.seconds
-        steps = max(1, round(gap_s * self._fps)) if walks and previous is not None else 1
-        # Without a walk the keyframe itself stands for the whole gap; the first of a walk only begins it.
-        frame_s = 1.0 / self._fps if walks and previous is None else gap_s / steps
-        places = self._buffer.reserve([frame_s] * steps)
-        legs = self._legs(walk, steps, previous, keyframe)
-        for leg in legs:
-            self._parts.append(_Part(leg, places[: len(leg)], keyframe, frame_s))
-            places = places[len(leg) :]
-        self._buffer.abandon(places[:-1])
-        self._put(places[-1], keyframe.picture, FrameKind.KEYFRAME, keyframe, frame_s)
-        if not legs:
-            self._pace.supplied(self._clock(), self._buffer.ready_s)
+        self.density.keyframe_took(keyframe.seconds)
+        self._legs.engine_turns()
+        here = self.layout.waypoint(keyframe)
+        self.settle(here)
+        gap = self.layout.gap(previous, keyframe, here)
+        self.opened_s = gap.seconds
+        ahead_s = self._buffer.promised_s + self.opening_s
+        if gap.ends is not None and self.layout.path == "smooth" and ahead_s >= _DRY_SHARE * self.gap_s:
+            self._waiting = gap
+        else:
+            self._lay(gap, None)
+
+    def settle(self, after: Waypoint | None = None) -> None:
+        """Lay out the gap that waits, if any: where the dream goes on to is known, or is not waited for."""
+        gap, self._waiting = self._waiting, None
+        if gap is not None:
+            self._lay(gap, after)
 
     def coming_s(self, folded: str | None) -> float:
-        """Seconds that the gap up to a keyframe takes at the most, whatever its latent will be.
+        """Seconds that the next keyframe brings into the buffer: of the gap that waits for it, else its own.
 
         Args:
-            folded: The memory that was folded into it, if any: then it may take its time.
+            folded: The memory that was folded into it, if any: then the gap may take its time.
         """
+        if self._waiting is not None:
+            return self._waiting.seconds
         return self.gap_s * (LONGEST if folded is not None else 1.0)
 
     def collect(self) -> bool:
         """Take over the pictures of a leg that has ended; False if none has."""
-        ended = next((part for part in self._parts if part.job is not None and part.job.done()), None)
-        if ended is not None:
-            self._arrived(ended)
-        return ended is not None
+        part = self._legs.ended()
+        if part is None:
+            return False
+        gap = self._gaps[part.shots[0]]
+        brought = self._legs.pictures_of(part)
+        if brought is not None:
+            pictures, seconds = brought
+            self.density.frames_took(len(pictures), seconds)
+            self._intake.append(_Intake(gap, deque(zip(part.shots, pictures, strict=True))))
+        elif self._legs.given_up(part):
+            self._lose(gap, part.shots)
+        return True
 
     def check(self) -> bool:
         """Look at one of the pictures taken over and put it into its place; False if there is none."""
-        if self._intake:
-            self._check_one(self._intake[0])
-            return True
-        return False
+        if not self._intake:
+            return False
+        intake = self._intake[0]
+        self._check_one(intake.gap, *intake.left.popleft())
+        if not intake.left:
+            self._intake.popleft()
+            self._arrived(intake.gap)
+        return True
 
     def send(self) -> bool:
         """Send the next leg if the engine is well and has few, and the buffer has room; False if not.
@@ -176,155 +212,117 @@ class GapFiller:
         Raises:
             EngineUnreachable: If nobody answers; the leg waits.
         """
-        unsent = next((part for part in self._parts if part.job is None), None)
-        at_engine = sum(part.job is not None for part in self._parts)
-        full = self._buffer.size_bytes > self._buffer.max_bytes / 2
-        if unsent is None or at_engine >= _LEGS_AT_ENGINE or full or not self._care.well:
+        if self._buffer.size_bytes > self._buffer.max_bytes / 2:
             return False
-        unsent = self._fitted(unsent)
-        try:
-            unsent.job = self.hybrid.send(unsent.leg)
-        except EngineUnreachable:
-            raise
-        except EngineError as error:
-            self.failed_jobs += 1
-            self._give_up(unsent, error)
-            return True
-        self._buffer.expect(unsent.places, self._clock() + self.job_timeout_s + _GRACE_S)
-        unsent.job.add_done_callback(self._wake)
+        sent = self._legs.send()
+        if sent is None:
+            return False
+        part, taken = sent
+        if taken:
+            places = [shot.place for shot in part.shots if shot.place is not None]
+            self._buffer.expect(places, self._clock() + self.job_timeout_s + _GRACE_S)
+        else:
+            self._lose(self._gaps[part.shots[0]], part.shots)
         return True
 
-    def _walk(self, previous: Keyframe | None, keyframe: Keyframe) -> Walk | None:
-        """From the one to the other; None where nothing leads there, or nothing is walked."""
-        if keyframe.latent is None:  # a workflow that gives pictures only
-            return None
-        try:
-            # Also where nothing is walked: it shows that the latent is finite, and is our copy of it.
-            end = self._waypoint(keyframe)
-            if previous is None or not self._generator.mode.walks:
-                return None
-            if previous.latent is None or self._generator.is_of_another_model(previous):
-                return None
-            start = self._waypoint(previous)
-        except EngineError as error:
-            self.failed_jobs += 1
-            log.warning("no walk to keyframe %d: %s", keyframe.number, error)
-            return None
-        try:
-            return self._joined(previous, start, keyframe, end)
-        except LatentRejected as error:  # the shapes differ: a model change in mid-dream
-            log.warning("no walk to keyframe %d: %s", keyframe.number, error)
-            return None
+    def _lay(self, gap: Gap, after: Waypoint | None) -> None:
+        self.layout.settle(gap, after, self._buffer.ready_s)
+        if gap.timetable is None:
+            self._add_legs(gap)
+        self._open.append(gap)
+        self._place_next()
 
-    def _waypoint(self, keyframe: Keyframe) -> Waypoint:
-        file = self._generator.file_on_server(keyframe)
-        return Waypoint(self._generator.latent(keyframe), None if file is None else file.annotated)
-
-    def _joined(self, previous: Keyframe, start: Waypoint, keyframe: Keyframe, end: Waypoint) -> Walk:
-        """A walk that begins as the one before it ended."""
-        angle = self.hybrid.angle(start.latent, end.latent)
-        seconds = self.gap_s * stretch(angle, self._generator.usual_turn)
-        first = Knot(start, after=end, after_s=seconds)
-        if self._knot is not None and self._knot[0] == previous.number:
-            first = self._knot[1]
-        last = Knot(end, before=start, before_s=seconds)
-        self._knot = keyframe.number, last
-        return Walk.between(self.path, first, last, seconds)
-
-    def _legs(
-        self, walk: Walk | None, steps: int, previous: Keyframe | None, keyframe: Keyframe
-    ) -> tuple[Leg, ...]:
-        import torch
-
-        if walk is None or previous is None:
-            return ()
-        t = torch.arange(1, steps) / steps
-        return self.hybrid.plan(walk, t, keyframe.prompt, (previous.picture, keyframe.picture))
-
-    def _arrived(self, part: _Part) -> None:
-        assert part.job is not None  # noqa: S101 - for the type checker: the caller has looked
-        try:
-            pictures = part.job.pictures()
-        except EngineError as error:
-            self.failed_jobs += 1
-            self._fail(part, error)
+    def _add_legs(self, gap: Gap) -> None:
+        """Have those frames of a gap decoded that are not."""
+        shots = [shot for shot in gap.shots if not shot.settled]
+        if gap.walk is None or gap.previous is None or not shots:
             return
-        self._care.walk_worked()
-        self._parts.remove(part)
-        self._intake.append(_Intake(part, deque(pictures)))
+        by_turn = self.layout.pacing != "uniform"
+        t = gap.walk.at(tuple(shot.share for shot in shots), by_turn=by_turn)
+        pictures = (gap.previous.picture, gap.keyframe.picture)
+        self._gaps.update(dict.fromkeys(shots, gap))
+        for leg in self.hybrid.plan(gap.walk, t, gap.keyframe.prompt, pictures):
+            self._legs.add(leg, shots[: len(leg)])
+            shots = shots[len(leg) :]
 
-    def _fail(self, part: _Part, error: EngineError) -> None:
-        """Send a leg once more, then in smaller ones if that may help, then do without it."""
-        if isinstance(error, JobFailed) and error.kind != UNFIT:  # else the engine is not to blame
-            self._care.walk_failed(error, self._clock())
-        if part.retried and not self._ask_for_less(part, error):
-            self._give_up(part, error)
-            return
-        self.retries += 1
-        part.job, part.retried = None, True
+    def _place_next(self) -> None:
+        """Give places in the buffer to the gaps that have their timetable, in the order of the dream."""
+        while self._open and self._open[0].timetable is not None:
+            gap = self._open.popleft()
+            self._place(gap, gap.timetable.shown_s if gap.timetable else ())
 
-    def _ask_for_less(self, part: _Part, error: EngineError) -> bool:
-        """Step down until the leg must be split; False if that is of no use."""
-        if not (isinstance(error, JobFailed) and error.kind in _TOO_MUCH):
-            return False
-        stepped = False
-        while (frames := self._frames_per_job(part.leg)) >= len(part.leg) > 1:
-            stepped = self._care.batches.down(self._clock())
-            if not stepped:
-                return False
-        if stepped:
-            log.warning("in-betweens travel %d at a time now: %s", frames, error)
-        return len(part.leg) > 1
+    def _place(self, gap: Gap, shown_s: Sequence[float]) -> None:
+        if gap.previous is not None and self._last_place is not None:
+            gap.before_place = self._last_place
+            self._buffer.retime([self._last_place], shown_s[:1])
+        last_s = self.layout.last_s(gap)
+        places = self._buffer.reserve([*shown_s[1:], last_s])
+        self._last_place = places[-1]
+        gap.assign(places)
+        for shot in gap.shots:
+            if shot.frame is not None and shot.place is not None:
+                self._buffer.put(shot.place, shot.frame)
+                shot.frame = None
+        self._add_legs(gap)
+        self._put_keyframe(gap, places[-1], last_s)
+        if gap.settled:
+            self._pace.supplied(self._clock(), self._buffer.lasting_s)
 
-    def _frames_per_job(self, leg: Leg) -> int:
-        most = min(self.hybrid.frames_per_job(leg.walk.end.at.latent), self._steps)
-        return max(1, int(most * self._care.batches.share))
+    def _put_keyframe(self, gap: Gap, place: int, shown_s: float) -> None:
+        keyframe = gap.keyframe
+        data, facts = encoded_for(self._encoding, keyframe.picture, keyframe.facts)
+        joint = Joint.WALK if gap.walk is not None else Joint.FADE
+        if not self._generator.mode.walks:
+            joint = Joint.CUT
+        theme = keyframe.prompt.theme
+        frame = Frame(data, facts, FrameKind.KEYFRAME, theme, shown_s, keyframe=keyframe.number, joint=joint)
+        self._buffer.put(place, frame)
 
-    def _fitted(self, part: _Part) -> _Part:
-        """The part itself, or the first of the two that it becomes where it asks for too much at once."""
-        frames = self._frames_per_job(part.leg)
-        if len(part.leg) <= frames:
-            return part
-        at = self._parts.index(part)
-        first, rest = (
-            replace(part, leg=leg, places=places)
-            for leg, places in zip(
-                part.leg.split(frames), (part.places[:frames], part.places[frames:]), strict=True
-            )
-        )
-        self._parts[at] = first
-        self._parts.insert(at + 1, rest)
-        return first
-
-    def _give_up(self, part: _Part, error: EngineError) -> None:
-        log.warning("%d in-betweens are left out: %s", len(part.places), error)
-        self._parts.remove(part)
-        self._buffer.abandon(part.places)
-
-    def _check_one(self, intake: _Intake) -> None:
-        part, data = intake.part, intake.pictures.popleft()
-        place = part.places[intake.next]
-        intake.next += 1
-        if self._put(place, data, FrameKind.IN_BETWEEN, part.keyframe, part.frame_s):
-            self.in_betweens += 1
-        if not intake.pictures:
-            self._intake.popleft()
-            self._pace.supplied(self._clock(), self._buffer.ready_s)
-
-    def _put(self, place: int, data: bytes, kind: FrameKind, keyframe: Keyframe, duration_s: float) -> bool:
+    def _check_one(self, gap: Gap, shot: Shot, data: bytes) -> None:
         try:
-            facts = (
-                keyframe.facts
-                if kind is FrameKind.KEYFRAME
-                else inspect_picture(data, max_pixels=self._max_pixels)
-            )
+            facts, image = look_at(data, max_pixels=self._max_pixels)
         except PictureRejected as error:
             self.rejected += 1
-            self._generator.rejects[error.reason] += 1
-            log.warning("a picture on the way to keyframe %d is left out: %s", keyframe.number, error)
-            self._buffer.abandon([place])
-            return False
+            log.warning("a picture on the way to keyframe %d is left out: %s", gap.keyframe.number, error)
+            self._forget(shot)
+            return
+        shot.look = look_of(image)
         data, facts = encoded_for(self._encoding, data, facts)
-        return self._buffer.put(
-            place, Frame(data, facts, kind, keyframe.prompt.theme, duration_s, keyframe.number)
-        )
+        shown_s = 1.0 / self.layout.fps  # its place says otherwise
+        keyframe = gap.keyframe
+        frame = Frame(data, facts, FrameKind.IN_BETWEEN, keyframe.prompt.theme, shown_s, keyframe.number)
+        if shot.place is None:
+            shot.frame = frame
+            self.in_betweens += 1
+        elif self._buffer.put(shot.place, frame):
+            self.in_betweens += 1
+
+    def _lose(self, gap: Gap, shots: Sequence[Shot]) -> None:
+        """A leg was given up."""
+        for shot in shots:
+            self._forget(shot)
+        self._arrived(gap)
+
+    def _forget(self, shot: Shot) -> None:
+        shot.lost = True
+        if shot.place is not None:
+            self._buffer.abandon([shot.place])
+
+    def _arrived(self, gap: Gap) -> None:
+        """A leg of a gap has come, or will not."""
+        if gap.placed:
+            self._pace.supplied(self._clock(), self._buffer.lasting_s)
+        if not gap.settled:
+            return
+        for shot in gap.shots:
+            self._gaps.pop(shot, None)
+        if not gap.placed:
+            self.layout.settle_seen(gap)
+            self._place_next()
+            return
+        shown_s = self.layout.refined(gap)
+        if shown_s is not None:
+            places = [shot.place for shot in gap.seen() if shot.place is not None]
+            if gap.before_place is not None:
+                self._buffer.retime([gap.before_place], shown_s[:1])
+            self._buffer.retime(places, shown_s[1:])

@@ -12,7 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from backend.core.crossfade import crossfade
-from backend.core.frame_buffer import Frame, FrameBuffer, FrameKind
+from backend.core.fading import Fading
+from backend.core.frame_buffer import Frame, FrameBuffer, FrameKind, Joint
 from backend.core.frame_shelf import FrameShelf, ShownFrame
 from backend.core.liveness import Vital
 from backend.core.pace import Pace
@@ -33,6 +34,9 @@ _STARVED_INTERVALS = 2.0
 _LATE_S = 2.0
 _BRIDGE_S = 1.2
 _RATE_FRAMES = 31
+# So many frames that never came, and the next one is bridged to.
+_LEAP_FRAMES = 3
+_SHARE_FRAMES = 300
 _SILENT_FRAMES = 5
 _DARK_SIZE = (768, 432)
 _AFTER_THE_TITLE = sys.maxsize
@@ -101,6 +105,9 @@ class Playback:
         self._moves = 0  # pictures shown, and those that the disk refused
         self._has_nothing = False
         self._shown_at: deque[float] = deque(maxlen=_RATE_FRAMES)
+        self._kinds: deque[FrameKind] = deque(maxlen=_SHARE_FRAMES)
+        self._decoded: Frame | None = None  # the newest frame of the dream that was decoded, while it lasts
+        self._fading = Fading(encoding, clock)
         self._recall = recall
         self._recall_from_s = -math.inf
         self.retime(fps, replay_s)
@@ -125,6 +132,11 @@ class Playback:
         interval_s = (self._shown_at[-1] - self._shown_at[0]) / (len(self._shown_at) - 1)
         silent_s = self._clock() - self._shown_at[-1]
         return 1.0 / max(interval_s, silent_s if silent_s > _SILENT_FRAMES * interval_s else 0.0, 1e-6)
+
+    def share_of(self, *kinds: FrameKind) -> float:
+        """How many of the frames shown of late were of these kinds, 0 to 1."""
+        kept = tuple(self._kinds)
+        return sum(kind in kinds for kind in kept) / len(kept) if kept else 0.0
 
     @property
     def is_late(self) -> bool:
@@ -191,10 +203,12 @@ class Playback:
         if self.paused or self.frames_shown == self._limit or self._stays_dark():
             self._last_fresh = now
             return _IDLE_S
-        self.speed = 1.0 if self.replaying else self._pace.speed(now, self._buffer.ready_s)
-        self._left_s -= elapsed_s * self.speed
+        self.speed = 1.0 if self.replaying else self._pace.speed(now, self._buffer.lasting_s)
+        if not self._holds:
+            self._left_s -= elapsed_s * self.speed
+        self._buffer.on_display_s = max(0.0, self._left_s)
         if self._left_s > 0.0 and not self._is_starved(now):
-            return min(self._left_s / self.speed, _IDLE_S)
+            return self._lead_on(now)
         shown_s = self._advance(now)
         self._has_nothing = shown_s is None
         if shown_s is None:
@@ -203,6 +217,8 @@ class Playback:
         # Late by less than a frame, the next comes that much sooner; by more (a suspend), without a burst.
         self._left_s = (self._left_s if -self._left_s < shown_s else 0.0) + shown_s
         self._length_s = shown_s
+        if shown_s > self._frame_s:
+            return 0.0  # what leads to the next one is made now, while there is time
         return max(0.0, min(self._left_s / self.speed, _IDLE_S))
 
     def _stays_dark(self) -> bool:
@@ -219,10 +235,30 @@ class Playback:
         """Show the next picture and say how long it lasts; None if there is none."""
         frame = self._next_frame(now)
         if frame is None:
-            return self._replay_one(now)
-        self._show(frame)
+            shown_s = self._replay_one(now)
+            self._decoded = self._decoded if shown_s is None else None
+            return shown_s
+        self._decoded = frame
+        first_s = self._fading.first_s(frame, self._buffer.peek(), self.speed, self._frame_s)
+        self._show(replace(frame, duration_s=first_s))
         self._leave_replay(frame)
         return frame.duration_s
+
+    def _lead_on(self, now: float) -> float:
+        """While a decoded frame lasts longer than one of the display, show the way from it to the next."""
+        step = self._fading.step(
+            now, self._decoded, self._buffer.peek(), self._left_s, self.speed, self._frame_s
+        )
+        if step.frame is not None:
+            self._show(step.frame)
+        return min(step.wait_s, _IDLE_S)
+
+    @property
+    def _holds(self) -> bool:
+        """Whether a frame that is to lead to the next for a while waits for that to come."""
+        frame = self._decoded
+        is_long = frame is not None and frame.joint is not Joint.CUT and self._length_s > 2.0 * self._frame_s
+        return is_long and self._left_s > 0.0 and self._buffer.peek() is None
 
     def _is_starved(self, now: float) -> bool:
         """Whether it is time to move on without the engine, though the picture may not be at its end."""
@@ -236,11 +272,12 @@ class Playback:
         bridging = next(self._bridge, None)
         if bridging is not None:
             return bridging
+        passed_over = self._buffer.skipped
         frame = self._buffer.take(now)
         if frame is None:
             return None
         self._last_fresh = now
-        if frame.apart and self._apart is None:
+        if self._is_a_leap(frame, self._buffer.skipped - passed_over):
             self._apart = self._on_display()
         if self._apart is None:
             return frame
@@ -253,6 +290,11 @@ class Playback:
             return None if self.newest is None else self.newest.path.read_bytes()
         except OSError:
             return None
+
+    def _is_a_leap(self, frame: Frame, passed_over: int) -> bool:
+        """Whether the next picture is no neighbour of the one on display, and nothing has led to it."""
+        leaps = frame.joint is Joint.FADE or (frame.joint is Joint.WALK and passed_over >= _LEAP_FRAMES)
+        return leaps and self._apart is None and not self._fading.leads_to(frame)
 
     def _bridge_to(self, older: bytes, frame: Frame) -> Iterator[Frame]:
         steps = max(1, round(_BRIDGE_S / self._frame_s))
@@ -337,6 +379,8 @@ class Playback:
 
     def _count(self) -> None:
         self._shown_at.append(self._clock())
+        if self.newest is not None:
+            self._kinds.append(self.newest.kind)
         self.frames_shown += 1
         self.storage_error = self._shelf.stuck
         if self.frames_shown == self._limit:
@@ -348,5 +392,7 @@ class Playback:
         log.error("a frame could not be written: %s", error)
 
     def _turn(self) -> None:
-        self._awake.wait(self.tick(self._clock()))
+        began = self._clock()
+        wait_s = self.tick(began)
+        self._awake.wait(max(0.0, wait_s - (self._clock() - began)))
         self._awake.clear()

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 from backend.core.controller import DreamController
 from backend.core.engine import Engine, EngineKind
-from backend.core.frame_buffer import FrameBuffer
+from backend.core.frame_buffer import FrameBuffer, FrameKind
 from backend.core.frame_shelf import FrameShelf, ShownFrame
 from backend.core.gap import GapFiller
 from backend.core.generator import DreamGenerator
@@ -188,6 +188,8 @@ class Report:
             pace=round(self.playback.speed, 3),
             buffer_seconds=round(self.buffer.ready_s, 3),
             buffer_target_seconds=self.controller.buffer_target_s,
+            decoded_share=round(self.playback.share_of(FrameKind.KEYFRAME, FrameKind.IN_BETWEEN), 3),
+            cross_faded_share=round(self.playback.share_of(FrameKind.CROSS_FADE), 3),
             skipped=self.buffer.skipped,
             frames_shown=self.playback.frames_shown,
         )

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
-from backend.core.frame_buffer import Frame, FrameBuffer, FrameKind
+from backend.core.frame_buffer import Frame, FrameBuffer, FrameKind, Joint
 from backend.core.frames_ahead import Ahead
 from backend.core.generator import DreamGenerator, KeptLatent, Keyframe
 from backend.core.jobs import FileRef
@@ -273,7 +273,9 @@ class Resuming:
         """The frames that lie ready end on the way to it, and nobody makes the rest of that way now."""
         place = self._buffer.reserve([_FADED_TO_S])[0]
         theme, kind = keyframe.prompt.theme, FrameKind.KEYFRAME
-        frame = Frame(keyframe.picture, keyframe.facts, kind, theme, _FADED_TO_S, keyframe.number, apart=True)
+        frame = Frame(
+            keyframe.picture, keyframe.facts, kind, theme, _FADED_TO_S, keyframe.number, joint=Joint.FADE
+        )
         self._buffer.put(place, frame)
 
 

@@ -10,6 +10,9 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -62,12 +65,12 @@ class Cubic:
 
     Attributes:
         corners: Its four control points, unit vectors ``[B, 4, n]``.
-        gram: Their products, ``[B, 4, 4]`` in float64 on the CPU.
+        gram: Their products, ``[B, 4, 4]``.
         ends: Norm and its growth at both ends, each ``[B, 1]``.
     """
 
     corners: Tensor
-    gram: Tensor
+    gram: NDArray[np.float64]
     ends: tuple[Tensor, Tensor, Tensor, Tensor]
 
     @classmethod
@@ -90,13 +93,11 @@ class Cubic:
         ends = (arc.norm_u, arc.norm_v, _monotone(out.growth, grown), _monotone(into.growth, grown))
         return cls(corners, _gram(corners), ends)
 
-    def weights(self, step: Tensor) -> Tensor:
-        """How the points at ``step`` (``[T, 1, 1]``) are made of the corners: ``[T, B, 4]``, float64, CPU."""
-        import torch
-
-        t = step.to(device="cpu", dtype=torch.float64)
-        count, batch = len(t), len(self.corners)
-        points = list(torch.eye(4, dtype=torch.float64).expand(count, batch, 4, 4).unbind(dim=2))
+    def weights(self, step: Tensor) -> NDArray[np.float64]:
+        """How the points at ``step`` (``[T, 1, 1]``) are made of the corners: ``[T, B, 4]``."""
+        t = step.to(device="cpu").double().numpy()
+        unit = np.eye(4).reshape(4, 1, 1, 4)
+        points: list[NDArray[np.float64]] = list(np.broadcast_to(unit, (4, len(t), len(self.gram), 4)))
         while len(points) > 1:
             points = [self._between(one, other, t) for one, other in itertools.pairwise(points)]
         return points[0]
@@ -105,7 +106,7 @@ class Cubic:
         """Unit vectors ``[T, B, n]``."""
         import torch
 
-        weights = self.weights(step).to(device=self.corners.device, dtype=torch.float32)
+        weights = torch.from_numpy(self.weights(step)).to(device=self.corners.device, dtype=torch.float32)
         points = torch.einsum("tbk,bkn->tbn", weights, self.corners)
         unit: Tensor = points / points.norm(dim=2, keepdim=True).clamp_min(_TINY)
         return unit
@@ -123,37 +124,36 @@ class Cubic:
         import torch
 
         weights = self.weights(step)
-        angles = self._angle(weights[:-1], weights[1:]).squeeze(-1)
-        total = torch.cat((torch.zeros_like(angles[:1]), angles)).cumsum(dim=0)
-        return total.to(device=self.corners.device, dtype=torch.float32)
+        angles = self._angle(weights[:-1], weights[1:])[..., 0]
+        total = np.cumsum(np.concatenate((np.zeros_like(angles[:1]), angles)), axis=0)
+        return torch.from_numpy(total).to(device=self.corners.device, dtype=torch.float32)
 
-    def _between(self, one: Tensor, other: Tensor, t: Tensor) -> Tensor:
-        import torch
-
+    def _between(
+        self, one: NDArray[np.float64], other: NDArray[np.float64], t: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
         angle = self._angle(one, other)
-        sine = torch.sin(angle)
+        sine = np.sin(angle)
         near = sine < _MIN_SINE
-        sine = sine.masked_fill(near, 1.0)
-        back = torch.where(near, 1.0 - t, torch.sin((1.0 - t) * angle) / sine)
-        forth = torch.where(near, t, torch.sin(t * angle) / sine)
+        sine = np.where(near, 1.0, sine)
+        back = np.where(near, 1.0 - t, np.sin((1.0 - t) * angle) / sine)
+        forth = np.where(near, t, np.sin(t * angle) / sine)
         return back * one + forth * other
 
-    def _angle(self, one: Tensor, other: Tensor) -> Tensor:
-        return _angle(*(self._length(vector) for vector in (one - other, one + other)))
+    def _angle(self, one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Radians between points ``[T, B, 4]``: ``[T, B, 1]``."""
+        angle: NDArray[np.float64] = 2.0 * np.arctan2(self._length(one - other), self._length(one + other))
+        return angle
 
-    def _length(self, weights: Tensor) -> Tensor:
-        import torch
+    def _length(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        square = np.einsum("tbj,bjk,tbk->tb", weights, self.gram, weights)
+        length: NDArray[np.float64] = np.sqrt(np.maximum(square, 0.0))[..., None]
+        return length
 
-        square = torch.einsum("tbj,bjk,tbk->tb", weights, self.gram, weights)
-        return square.clamp_min(0.0).sqrt().unsqueeze(-1)
 
-
-def _gram(corners: Tensor) -> Tensor:
+def _gram(corners: Tensor) -> NDArray[np.float64]:
     """Products of unit vectors by their distances, which float32 knows well where they are near."""
-    import torch
-
     apart = (corners[:, :, None] - corners[:, None]).square().sum(dim=-1)
-    gram: Tensor = 1.0 - apart.to(device="cpu", dtype=torch.float64) / 2.0
+    gram: NDArray[np.float64] = 1.0 - apart.to(device="cpu").double().numpy() / 2.0
     return gram
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,10 @@ from backend.interpolation.spherical_lerp import PATHS, smooth_arc, velocity
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+# Points at which it is looked up how far a walk has turned.
+_TABLE = 257
 
 
 @dataclass(frozen=True, eq=False)  # latents have no equality to speak of
@@ -89,12 +94,27 @@ class Walk:
         walked = PATHS[self.path](self.start.at.latent, self.end.at.latent, t, leaving, arriving)
         return walked[:, 0]
 
-    def turned(self, t: Tensor) -> Tensor:
-        """How far it has turned at rising positions ``t``: 0 at the first, 1 at the last."""
-        if self.path != "smooth":
-            return (t - t[0]) / (t[-1] - t[0])
-        arc = smooth_arc(self.start.at.latent, self.end.at.latent, t, *self._velocities())[:, 0]
-        return arc / arc[-1] if float(arc[-1]) > 0.0 else (t - t[0]) / (t[-1] - t[0])
+    def at(self, shares: Sequence[float], *, by_turn: bool) -> Tensor:
+        """Positions ``t``, shape ``[N]``.
+
+        Args:
+            shares: 0 to 1, rising.
+            by_turn: Where the walk has turned by these shares of all that it turns; else t itself.
+        """
+        import torch
+
+        wanted = torch.tensor(shares, dtype=torch.float32)
+        if not by_turn or self.path != "smooth":
+            return wanted
+        t = torch.linspace(0.0, 1.0, _TABLE)
+        arc = smooth_arc(self.start.at.latent, self.end.at.latent, t, *self._velocities())[:, 0].cpu()
+        if not float(arc[-1]) > 0.0:
+            return wanted
+        turned = arc / arc[-1]
+        after = torch.searchsorted(turned, wanted).clamp(1, _TABLE - 1)
+        low, high = turned[after - 1], turned[after]
+        between = ((wanted - low) / (high - low).clamp_min(1e-9)).clamp(0.0, 1.0)
+        return t[after - 1] + between * (t[after] - t[after - 1])
 
     def _velocities(self) -> tuple[Tensor | None, Tensor | None]:
         """Latents for each 1 of t, as paths take them."""

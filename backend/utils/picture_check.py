@@ -46,9 +46,14 @@ def inspect_picture(data: bytes, *, max_pixels: int) -> PictureFacts:
     Raises:
         PictureRejected: With the reason "broken", "black" or "flat".
     """
+    return look_at(data, max_pixels=max_pixels)[0]
+
+
+def look_at(data: bytes, *, max_pixels: int) -> tuple[PictureFacts, Image.Image]:
+    """As inspect_picture(), and gives what was decoded to whoever wants to look on."""
     image = _decode(data, max_pixels)
     _judge(_sample(image))
-    return PictureFacts(image.width, image.height, _format(image))
+    return PictureFacts(image.width, image.height, _format(image)), image
 
 
 def to_png(data: bytes) -> bytes:

@@ -134,7 +134,9 @@ class FrameStatus(_Part):
     format: Annotated[str, AfterValidator(_known_format)] = Field(
         description="of the file's bytes", json_schema_extra={"enum": list(FORMATS)}
     )
-    kind: Literal["keyframe", "in_between", "replay", "title"] = Field(description="where it comes from")
+    kind: Literal["keyframe", "in_between", "cross_fade", "replay", "title"] = Field(
+        description="where it comes from; cross_fade: made of two neighbours, where the engine is slow"
+    )
     theme: Text = Field(description='theme it was dreamt under, "" for none')
     shown_at: Text = Field(description="UTC, ISO 8601 with milliseconds")
     duration_s: Seconds = Field(description="how long it is to be shown, in seconds")
@@ -222,6 +224,12 @@ class DisplayStatus(_Part):
     )
     buffer_seconds: Seconds = Field(default=0.0, description="seconds ready to be shown")
     buffer_target_seconds: Seconds = Field(default=0.0, description="seconds at which the engine may rest")
+    decoded_share: float = Field(
+        default=0.0, ge=0, le=1, description="of the frames shown of late: those that the engine decoded"
+    )
+    cross_faded_share: float = Field(
+        default=0.0, ge=0, le=1, description="of the frames shown of late: those made of their neighbours"
+    )
     skipped: Count = Field(default=0, description="frames that never came and were passed over")
     frames_shown: Count = Field(default=0, description="frames shown in this run")
 

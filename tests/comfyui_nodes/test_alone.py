@@ -14,7 +14,7 @@ import comfyui_nodes
 PACK = Path(comfyui_nodes.__file__).parent
 SOURCES = sorted(PACK.glob("*.py"))
 COMFYUI = {"comfy", "comfy_execution", "folder_paths", "server"}
-THERE = {"PIL", "safetensors", "torch", *COMFYUI, *sys.stdlib_module_names}
+THERE = {"PIL", "numpy", "safetensors", "torch", *COMFYUI, *sys.stdlib_module_names}
 """What every ComfyUI has."""
 
 

@@ -31,7 +31,8 @@ def fail(looped: Dream, kind: FailureKind) -> None:
     looped.engine.fail_next(kind)
     looped.settle()
     for _ in range(62):
-        if looped.engine.open_jobs or not looped.controller._care.breaker.closed:
+        controller = looped.controller
+        if "k" in looped.waiting_jobs or not (controller._care.breaker.closed and controller._has_room()):
             return
         looped.wait(0.5)
     raise AssertionError("it is not tried again")
@@ -131,6 +132,8 @@ def test_f10_after_ten_good_minutes_the_picture_is_larger_again(hybrid: Dream) -
 def test_f10_success_in_between_makes_the_next_time_the_first(hybrid: Dream) -> None:
     for _ in range(3):
         fail_keyframes(hybrid, FailureKind.OUT_OF_MEMORY, 1)
+        hybrid.show(3.0)
+        hybrid.wait(1.0)
         while "k" in hybrid.waiting_jobs:
             hybrid.finish_next()
         hybrid.show(3.0)
@@ -150,7 +153,7 @@ def fail_walks(looped: Dream, kind: FailureKind) -> int:
 def test_f10_in_betweens_travel_in_ever_smaller_jobs_and_none_is_lost(
     hybrid: Dream, kind: FailureKind
 ) -> None:
-    hybrid.controller.buffer_target_s = 1.0
+    hybrid.controller.buffer_s = 1.0
     hybrid.finish_next()
     hybrid.finish_next()
     assert [sent.count for sent in hybrid.engine.open_jobs if is_walk(sent)] == [IN_BETWEENS]
@@ -167,7 +170,7 @@ def test_f10_in_betweens_travel_in_ever_smaller_jobs_and_none_is_lost(
 
 
 def test_f10_in_betweens_that_cannot_be_had_one_by_one_are_left_out(hybrid: Dream) -> None:
-    while hybrid.controller.keyframes < 6:
+    while hybrid.controller.keyframes < 7:
         if is_walk(hybrid.engine.open_jobs[0]):
             hybrid.engine.fail_next(FailureKind.OUT_OF_MEMORY)
             hybrid.settle()

@@ -65,8 +65,54 @@ def test_ready_counts_only_what_can_be_shown_without_waiting() -> None:
     assert buffer.promised_s == pytest.approx(0.4)
     buffer.put(places[1], frame("1"))
     buffer.abandon([places[2]])
+    assert buffer.ready_s == pytest.approx(0.4)
+    assert buffer.promised_s == pytest.approx(0.4)
+
+
+def test_the_time_of_a_frame_that_will_not_come_goes_to_the_one_before_it() -> None:
+    buffer = FrameBuffer(1000)
+    places = buffer.reserve([0.1] * 4)
+    for index in (0, 3):
+        buffer.put(places[index], frame(str(index)))
+    buffer.abandon(places[1:3])
+    durations = [one.duration_s for one in iter(lambda: buffer.take(0.0), None)]
+    assert durations == pytest.approx([0.3, 0.1])
+
+
+def test_with_no_frame_before_it_the_time_is_lost() -> None:
+    buffer = FrameBuffer(1000)
+    places = buffer.reserve([0.1] * 2)
+    buffer.put(places[1], frame("1"))
+    buffer.abandon(places[:1])
+    assert buffer.ready_s == pytest.approx(0.1)
+    assert buffer.promised_s == pytest.approx(0.1)
+
+
+def test_frames_that_wait_can_be_given_other_times() -> None:
+    buffer = FrameBuffer(1000)
+    places = buffer.reserve([0.1] * 3)
+    buffer.put(places[0], frame("0"))
+    buffer.retime(places[:2], [0.3, 0.2])
     assert buffer.ready_s == pytest.approx(0.3)
-    assert buffer.promised_s == pytest.approx(0.3)
+    assert buffer.promised_s == pytest.approx(0.6)
+    first = buffer.take(0.0)
+    assert first is not None
+    assert first.duration_s == pytest.approx(0.3)
+    buffer.retime(places[:1], [9.0])
+    assert buffer.promised_s == pytest.approx(0.3), "it is gone already"
+
+
+def test_the_next_frame_can_be_looked_at_before_it_is_due() -> None:
+    buffer = FrameBuffer(1000)
+    places = buffer.reserve([0.1] * 3)
+    assert buffer.peek() is None
+    buffer.put(places[1], frame("1"))
+    assert buffer.peek() is None, "the one before it may still come"
+    buffer.abandon(places[:1])
+    seen = buffer.peek()
+    assert seen is not None
+    assert seen.data == b"1"
+    assert taken(buffer) == ["1"]
 
 
 def test_an_empty_buffer_has_exactly_no_seconds() -> None:

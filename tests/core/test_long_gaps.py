@@ -37,19 +37,25 @@ class TurningEngine(MemoryEngine):
 def turning(tmp_path: Path) -> Dream:
     """After some gaps of the usual turn, with room for more."""
     told = dream(tmp_path, buffer_s=40.0, engine=TurningEngine())
+    told.gaps.layout.pacing = "uniform"
     told.settle()
     while told.controller.keyframes <= FIRST_GAPS:
         told.finish_next()
     return told
 
 
-def gap_up_to_the_next_keyframe(told: Dream, angle: float) -> list[int]:
-    """Have a keyframe come that turns by ``angle``; gives the pictures of each job that its gap asks for."""
+def keyframe_that_turns(told: Dream, angle: float) -> None:
+    """Have a keyframe come that turns by ``angle``; its gap waits for the one after it."""
     finish_walks(told)
     told.engine.angle = angle
-    before = len(told.engine.sent)
     told.finish_next()
     finish_walks(told)
+
+
+def gap_up_to_it(told: Dream) -> list[int]:
+    """The pictures of each job that the gap asks for that waits."""
+    before = len(told.engine.sent)
+    keyframe_that_turns(told, USUAL)
     return [sent.count for sent in told.engine.sent[before:] if is_walk(sent)]
 
 
@@ -60,19 +66,22 @@ def finish_walks(told: Dream) -> None:
 
 
 def test_gaps_of_the_usual_turn_last_as_long_as_is_set(turning: Dream) -> None:
-    assert gap_up_to_the_next_keyframe(turning, USUAL) == [round(GAP_S * FPS) - 1]
+    keyframe_that_turns(turning, USUAL)
+    assert gap_up_to_it(turning) == [round(GAP_S * FPS) - 1]
 
 
 def test_a_gap_that_turns_twice_as_far_as_usual_lasts_twice_as_long(turning: Dream) -> None:
+    keyframe_that_turns(turning, 2.0 * USUAL)
     before_s = turning.buffer.promised_s
-    pictures = gap_up_to_the_next_keyframe(turning, 2.0 * USUAL)
+    pictures = gap_up_to_it(turning)
     assert sum(pictures) == round(2 * GAP_S * FPS) - 1
     assert max(pictures) <= round(GAP_S * FPS), "no job becomes larger: what is ready comes as often"
     assert turning.buffer.promised_s - before_s == pytest.approx(2 * GAP_S)
 
 
 def test_every_frame_of_a_long_gap_is_shown_for_the_usual_time(turning: Dream) -> None:
-    gap_up_to_the_next_keyframe(turning, 2.0 * USUAL)
+    keyframe_that_turns(turning, 2.0 * USUAL)
+    gap_up_to_it(turning)
     durations = set()
     while (frame := turning.buffer.take(turning.clock.now)) is not None:
         durations.add(round(frame.duration_s, 6))
@@ -80,8 +89,9 @@ def test_every_frame_of_a_long_gap_is_shown_for_the_usual_time(turning: Dream) -
 
 
 def test_the_longest_gap_is_bounded_and_makes_the_engine_rest_until_it_is_shown(turning: Dream) -> None:
+    keyframe_that_turns(turning, 3.0)
     turning.controller.buffer_s = turning.buffer.promised_s + 1.5 * GAP_S
-    pictures = gap_up_to_the_next_keyframe(turning, 3.0)
+    pictures = gap_up_to_it(turning)
     assert sum(pictures) == round(LONGEST * GAP_S * FPS) - 1
     while turning.engine.open_jobs:
         turning.finish_next()

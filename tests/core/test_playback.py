@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from backend.core.frame_buffer import Frame, FrameBuffer, FrameKind
+from backend.core.frame_buffer import Frame, FrameBuffer, FrameKind, Joint
 from backend.core.frame_shelf import FrameShelf
 from backend.core.pace import Pace
 from backend.core.playback import Playback
@@ -47,7 +47,7 @@ class Display:
     def stills(self, count: int, first_seed: int = 0) -> None:
         for index, place in enumerate(self.buffer.reserve([STILL_S] * count)):
             data = picture(first_seed + index)
-            self.buffer.put(place, Frame(data, FACTS, FrameKind.KEYFRAME, "sea", STILL_S))
+            self.buffer.put(place, Frame(data, FACTS, FrameKind.KEYFRAME, "sea", STILL_S, joint=Joint.CUT))
 
     def run(self, seconds: float) -> list[tuple[float, int]]:
         """Let time pass; returns (when, sequence) of what was shown."""
@@ -194,7 +194,9 @@ def test_it_stops_exactly_at_the_number_of_frames_that_was_asked_for(tmp_path: P
 
 def test_a_long_frame_is_held_for_its_whole_time(display: Display) -> None:
     for place in display.buffer.reserve([4.0, 4.0]):
-        display.buffer.put(place, Frame(picture(place), FACTS, FrameKind.KEYFRAME, "sea", 4.0))
+        display.buffer.put(
+            place, Frame(picture(place), FACTS, FrameKind.KEYFRAME, "sea", 4.0, joint=Joint.CUT)
+        )
     shown = display.run(6.0)
     assert [round(at - 100.0) for at, _ in shown] == [0, 4]
 
@@ -373,7 +375,7 @@ def test_a_still_of_an_earlier_run_keeps_its_time_and_what_follows_it_does_not_f
 def test_a_frame_that_is_no_neighbour_of_the_one_before_is_faded_to(display: Display) -> None:
     display.dream(3)
     place = display.buffer.reserve([FRAME_S])[0]
-    display.buffer.put(place, Frame(picture(50), FACTS, FrameKind.KEYFRAME, "sea", FRAME_S, apart=True))
+    display.buffer.put(place, Frame(picture(50), FACTS, FrameKind.KEYFRAME, "sea", FRAME_S, joint=Joint.FADE))
     display.run(0.45)
     kinds = []
     for _ in range(13):

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from backend.core.frame_buffer import Frame, FrameKind
+from backend.core.frame_buffer import Frame, FrameKind, Joint
 from backend.core.jobs import Failed, FailureKind
 from backend.core.workflow_builder import DreamStep, ImageToImage
 from backend.errors import EngineUnreachable
@@ -100,6 +100,8 @@ def nobody() -> MemoryEngine:
 
 def finish_all(running: Dream) -> None:
     """The engine does all that it was asked for, and no more is asked."""
+    running.gaps.settle()
+    running.settle()
     running.controller._paused = True
     while running.engine.open_jobs:
         running.finish_next()
@@ -155,7 +157,7 @@ def test_frames_that_end_on_the_way_to_a_keyframe_fade_to_it_without_any_engine(
     first.settle()
     second = read_back(again(tmp_path, engine=nobody()))
     frames = frames_of(second)
-    assert [frame.apart for frame in frames] == [False] * 6 + [True]
+    assert [frame.joint for frame in frames] == [Joint.WALK] * 6 + [Joint.FADE]
     assert frames[-1].data == first.controller.newest.picture
 
 

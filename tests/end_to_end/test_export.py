@@ -21,7 +21,9 @@ GUARD_S = 60.0
 def dreaming(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     """A dream of a few keyframes, which goes on."""
     folder = tmp_path_factory.mktemp("dreaming")
-    write_config(folder, display={"fps": 10, "buffer_seconds": 3, "keep_seconds": 60})
+    # Frames of equal times, so that it is known how many there are.
+    shown = {"fps": 10, "buffer_seconds": 3, "keep_seconds": 60}
+    write_config(folder, display=shown, interpolation={"pacing": "uniform"})
     with daemon(folder) as running:
         running.wait_for(lambda status: status["storage"]["keyframes"] >= 3 and status["frame_number"] > 12)
         yield running

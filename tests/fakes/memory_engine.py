@@ -74,6 +74,7 @@ class MemoryEngine:
     walks: bool = False
     restarts: int = 0
     latent_size: tuple[int, int] = (5, 8)
+    engine_s: float = 0.4
 
     def connect(self) -> EngineFacts:
         self.connects += 1
@@ -144,7 +145,7 @@ class MemoryEngine:
                 tuple(Picture(data, "png") for data in made),
                 {"latent": (FileRef(name),)},
                 executed=("latent",),
-                engine_s=0.4,
+                engine_s=self.engine_s,
             )
         )
         return sent

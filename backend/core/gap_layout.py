@@ -1,0 +1,195 @@
+"""How a gap is laid out: where its walk leads, how long it takes, which of its frames are decoded when."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from statistics import median
+
+from backend.core.density import Density
+from backend.core.gap_frames import STRETCHES, Gap, Shot
+from backend.core.generator import DreamGenerator, Keyframe
+from backend.errors import EngineError, LatentRejected, PictureRejected
+from backend.interpolation.gap_length import LONGEST, stretch
+from backend.interpolation.hybrid_generator import HybridGenerator
+from backend.interpolation.looks import Look, look_of
+from backend.interpolation.timetable import Timetable, eased, even, perceived, shown_for
+from backend.interpolation.walk import Knot, Walk, Waypoint
+from backend.utils.picture_check import look_at
+
+log = logging.getLogger(__name__)
+
+# Shorter gaps are not seen in part first: the parts would have no frames between them.
+_LEAST_SKETCHED = 2 * STRETCHES
+# A gap is shorter than usual by so much at the most, however little is to be seen in it.
+_SHORTEST = 0.6
+# Gaps from which the usual length is told.
+_LENGTHS = 12
+
+
+class GapLayout:
+    """Decides; sends nothing and shows nothing.
+
+    Args:
+        fps: Frames in a second of dream.
+        gap_s: Seconds from keyframe to keyframe, where nothing asks for more or less.
+        max_pixels: Larger pictures are refused.
+        path: A key of PATHS: how the walk leads from keyframe to keyframe.
+        pacing: ``uniform``, ``eased`` or ``perceptual``.
+
+    Attributes:
+        density: How many frames the engine decodes.
+    """
+
+    def __init__(
+        self,
+        generator: DreamGenerator,
+        hybrid: HybridGenerator,
+        *,
+        fps: float,
+        gap_s: float,
+        max_pixels: int,
+        path: str,
+        pacing: str,
+    ) -> None:
+        self.fps = fps
+        self.gap_s = gap_s
+        self.path = path
+        self.pacing = pacing
+        self.density = Density()
+        self.lost_fetches = 0
+        self._generator = generator
+        self._hybrid = hybrid
+        self._max_pixels = max_pixels
+        self._knot: tuple[int, Knot] | None = None  # where the newest walk ended, and at which keyframe
+        self._look: tuple[int, Look] | None = None  # of the newest keyframe that was looked at
+        self._lengths: deque[float] = deque(maxlen=_LENGTHS)
+
+    def waypoint(self, keyframe: Keyframe) -> Waypoint | None:
+        """The keyframe in the latent; None where it has none to be had.
+
+        Fetched also where nothing is walked: it shows that it is finite, and is our copy of it.
+
+        Raises:
+            LatentRejected: If it is no good.
+        """
+        if keyframe.latent is None:  # a workflow that gives pictures only
+            return None
+        file = self._generator.file_on_server(keyframe)
+        try:
+            return Waypoint(self._generator.latent(keyframe), None if file is None else file.annotated)
+        except EngineError as error:
+            self.lost_fetches += 1
+            log.warning("no walk to keyframe %d: %s", keyframe.number, error)
+            return None
+
+    def gap(self, previous: Keyframe | None, keyframe: Keyframe, here: Waypoint | None) -> Gap:
+        """The gap up to a keyframe, as far as it can be told before the next one is known."""
+        if previous is None or not self._generator.mode.walks:
+            # Without a walk the keyframe itself stands for the whole gap; the first of a walk only begins it.
+            return Gap(None, keyframe, None, 1.0 / self.fps if self._generator.mode.walks else self.gap_s)
+        if here is None or self._generator.is_of_another_model(previous):
+            return Gap(previous, keyframe, None, self.gap_s)
+        before = self.waypoint(previous)
+        seconds = None if before is None else self._seconds(before, here)
+        if before is None or seconds is None:
+            log.warning("no walk leads to keyframe %d; it is faded to", keyframe.number)
+            return Gap(previous, keyframe, None, self.gap_s)
+        return Gap(previous, keyframe, (before, here), seconds)
+
+    def settle(self, gap: Gap, after: Waypoint | None, ready_s: float) -> None:
+        """Lay out a gap, or choose the frames of it that are to be seen before the rest is laid out.
+
+        Args:
+            gap: Gets its walk, and its timetable or the first of its shots.
+            after: Where the dream goes on to; None where that is not known.
+            ready_s: Seconds of dream that are there to be shown meanwhile.
+        """
+        gap.walk = self._walk(gap, after)
+        if gap.walk is None:
+            gap.take_shots(Timetable((), (gap.seconds,)))
+            return
+        gap.every = self.density.settle(gap.seconds, self.fps)
+        frames = self._frames(gap)
+        if self.pacing == "perceptual":
+            gap.looks = self._looks(gap)
+        if gap.looks is not None and frames >= _LEAST_SKETCHED and ready_s >= self.gap_s:
+            gap.shots = [Shot(share) for share in even(STRETCHES, gap.seconds).places]
+        else:
+            gap.take_shots((eased if self.pacing == "eased" else even)(frames, gap.seconds))
+
+    def settle_seen(self, gap: Gap) -> None:
+        """A part of a gap was seen, or will not be: lay out the rest."""
+        seen = gap.seen()
+        share = self._measured(gap)
+        if share is not None:
+            gap.seconds = self.gap_s * min(max(share, _SHORTEST), LONGEST)
+        if seen:
+            places = [shot.share for shot in seen]
+            gap.take_shots(perceived(places, gap.steps(), self._frames(gap), gap.seconds))
+        else:
+            gap.take_shots(even(self._frames(gap), gap.seconds))
+
+    def refined(self, gap: Gap) -> tuple[float, ...] | None:
+        """How long each frame that was seen is shown, first the keyframe before; None where it stays so."""
+        if gap.looks is None:
+            return None
+        self._measured(gap)
+        return shown_for(gap.steps(), gap.seconds)
+
+    def _measured(self, gap: Gap) -> float | None:
+        """The length of a gap, as a share of the usual one; None where it is not known, or was told."""
+        length = None if gap.measured else gap.length()
+        if length is None:
+            return None
+        gap.measured = True
+        self._lengths.append(length)
+        usual = median(self._lengths)
+        return length / usual if usual > 0.0 else 1.0
+
+    def last_s(self, gap: Gap) -> float:
+        """How long the keyframe of a gap is shown, as long as nothing is known of the next gap."""
+        if gap.walk is None and gap.previous is not None:
+            return 1.0 / self.fps
+        return gap.seconds / (len(gap.shots) + 1)
+
+    def _frames(self, gap: Gap) -> int:
+        return max(1, round(gap.seconds * self.fps / gap.every))
+
+    def _seconds(self, before: Waypoint, here: Waypoint) -> float | None:
+        """How long the way takes; None where there is none: a model change in mid-dream."""
+        try:
+            angle = self._hybrid.angle(before.latent, here.latent)
+        except LatentRejected:
+            return None
+        return self.gap_s * stretch(angle, self._generator.usual_turn)
+
+    def _walk(self, gap: Gap, after: Waypoint | None) -> Walk | None:
+        """A walk that begins as the one before it ended."""
+        if gap.ends is None or gap.previous is None:
+            return None
+        start, end = gap.ends
+        first = Knot(start, after=end, after_s=gap.seconds)
+        if self._knot is not None and self._knot[0] == gap.previous.number:
+            first = self._knot[1]
+        after_s = None if after is None else self._seconds(end, after)
+        last = Knot(end, before=start, before_s=gap.seconds)
+        if after_s is not None:
+            last = Knot(end, start, after, gap.seconds, after_s)
+        self._knot = gap.keyframe.number, last
+        return Walk.between(self.path, first, last, gap.seconds)
+
+    def _looks(self, gap: Gap) -> tuple[Look, Look] | None:
+        """What both keyframes look like; None where they are not of one size."""
+        assert gap.previous is not None  # noqa: S101 - for the type checker: there is a walk
+        try:
+            looks = self._look_of(gap.previous), self._look_of(gap.keyframe)
+        except PictureRejected:  # one of an earlier run
+            return None
+        return looks if looks[0].shape == looks[1].shape else None
+
+    def _look_of(self, keyframe: Keyframe) -> Look:
+        if self._look is None or self._look[0] != keyframe.number:
+            _, image = look_at(keyframe.picture, max_pixels=self._max_pixels)
+            self._look = keyframe.number, look_of(image)
+        return self._look[1]
