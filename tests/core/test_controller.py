@@ -28,15 +28,19 @@ from backend.core.playback import Playback
 from backend.core.resume_store import ResumeStore
 from backend.core.resuming import Resuming
 from backend.core.workflow_builder import DreamStep, ImageToImage
-from backend.errors import EngineUnreachable, GraphRejected, GraphUnfit, ModelMissing
+from backend.errors import EngineUnreachable, GraphRejected, GraphUnfit, JobFailed, ModelMissing
+from backend.interpolation.decoder_choice import DecoderChoice
 from backend.interpolation.hybrid_generator import HybridGenerator
 from backend.interpolation.latent_encoder import LatentEncoder
+from backend.interpolation.picture_futures import UNFIT
+from backend.interpolation.seamless_decoder import SeamlessDecoder
 from backend.resume_assembly import Past, begin_display
 from backend.utils.picture_formats import AS_IT_COMES, Encoding
 from backend.utils.png_text import text_of
 from backend.utils.prompt_manager import PromptManager
 from backend.utils.status_schema import ReasonCode, State
 from tests.fakes.memory_engine import MemoryEngine, black_picture, is_fresh, is_walk, picture
+from tests.interpolation.sources import AtOnce, ByHand
 
 FPS = 10
 GAP_S = 1.0
@@ -699,3 +703,25 @@ def test_what_is_decided_on_a_keyframe_acts_two_later_and_the_engine_never_waits
         hybrid.settle()
     assert numbers == [1, 2, 3, 4, 5, 6]
     assert folded == [None, None, None, "a memory", "a memory", None]
+
+
+def test_in_betweens_that_another_decoder_cannot_make_come_from_the_engine_and_none_is_lost(
+    hybrid: Dream,
+) -> None:
+    local = ByHand()
+    seamless = SeamlessDecoder(local, AtOnce(), AS_IT_COMES)
+    choice = DecoderChoice("tiny.safetensors", seamless, LatentEncoder(hybrid.engine), hybrid.clock)
+    hybrid.gaps.hybrid = HybridGenerator(choice)
+    hybrid.settle()
+    hybrid.finish_next()
+    hybrid.finish_next()
+    assert hybrid.waiting_jobs == "k"
+    assert len(local.waiting) == 2 + IN_BETWEENS
+    local.fail(JobFailed(UNFIT, "grey"))
+    hybrid.settle()
+    assert hybrid.waiting_jobs == "kw"
+    while hybrid.gaps.in_betweens < IN_BETWEENS:
+        hybrid.finish_next()
+    assert hybrid.buffer.skipped == 0
+    assert hybrid.controller.reason.code is ReasonCode.OK
+    assert "grey" in str(choice.problem)
