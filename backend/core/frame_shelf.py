@@ -142,6 +142,7 @@ class FrameShelf:
     def close(self) -> None:
         """Let the current frame follow to the last one; show none after this."""
         self._current.close()
+        self._log.close()
 
     def show(self, frame: Frame) -> ShownFrame:
         """Write a frame under the next sequence number, and as the current one.

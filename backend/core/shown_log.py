@@ -49,6 +49,10 @@ class ShownLog:
         """There are no frames any more, so that their numbers begin again."""
         self._try(self._log.clear)
 
+    def close(self) -> None:
+        """Let go of the file."""
+        self._log.close()
+
     def add(self, showing: Showing, oldest_kept: int) -> None:
         """Note a frame, and now and then forget those before ``oldest_kept``, whose files are gone."""
         self._try(lambda: self._log.append(showing.sequence, vars(showing)))
