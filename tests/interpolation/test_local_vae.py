@@ -68,7 +68,12 @@ def test_a_tiny_autoencoder_decodes_as_diffusers_does_given_the_scale_of_the_mod
     from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 
     torch.manual_seed(1)
-    reference = AutoencoderTiny(latent_channels=space.channels).eval()
+    narrow = (16,) * 4
+    reference = AutoencoderTiny(
+        latent_channels=space.channels,
+        encoder_block_out_channels=narrow,
+        decoder_block_out_channels=narrow,
+    ).eval()
     path = saved(tmp_path / "taesd.safetensors", reference.state_dict())
     given = latents(space.channels)
     with torch.no_grad():
