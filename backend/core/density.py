@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import deque
 from statistics import median_low
 
-# Of the seconds of a gap, the engine may be at work for so many before fewer frames are asked of it, ...
-_FULL = 0.95
-# ... and for no more than so many if more are: in between all stays as it is.
-_SPARE = 0.75
+# Of the seconds of a gap, the engine may be at work for so large a share before fewer frames are asked of it,
+# and for no more than so large a one if more are: in between all stays as it is.
+_BAND = (0.75, 0.95)
+# The same where so many gaps are ready to be shown: the engine has proved itself.
+_EASY_BAND = (0.88, 1.0)
+_EASY_GAPS = 2.0
 # Seconds of dream from one decoded frame to the next, at the most: what is faded over longer is a fog.
 _SPARSEST_S = 0.8
 # Newest readings that count: one may be an accident, two in a row are the engine.
@@ -37,21 +39,23 @@ class Density:
         """In-betweens came for which the engine worked so long."""
         self._frame_s.append(seconds / frames)
 
-    def settle(self, gap_s: float, fps: float) -> int:
+    def settle(self, gap_s: float, fps: float, ready_s: float = 0.0) -> int:
         """Decide for the next gap.
 
         Args:
             gap_s: Seconds of dream that it takes.
             fps: Frames a second that the display shows.
+            ready_s: Seconds of dream that are ready to be shown.
 
         Returns:
             The new value of ``every``.
         """
         sparsest = max(1, int(_SPARSEST_S * fps))
+        spare, full = _EASY_BAND if ready_s >= _EASY_GAPS * gap_s else _BAND
         self.every = min(self.every, sparsest)
-        while self.every < sparsest and self._load(gap_s, fps, self.every) > _FULL:
+        while self.every < sparsest and self._load(gap_s, fps, self.every) > full:
             self.every += 1
-        while self.every > 1 and self._load(gap_s, fps, self.every - 1) < _SPARE:
+        while self.every > 1 and self._load(gap_s, fps, self.every - 1) < spare:
             self.every -= 1
         return self.every
 

@@ -124,8 +124,8 @@ class GapFiller:
 
     @property
     def waiting(self) -> bool:
-        """Whether a gap waits for the keyframe after it."""
-        return self._waiting is not None
+        """Whether a gap waits for the keyframe after it, or for a look at some of its frames."""
+        return self._waiting is not None or bool(self._open)
 
     @property
     def opening_s(self) -> float:
@@ -155,7 +155,7 @@ class GapFiller:
         self.density.keyframe_took(keyframe.seconds)
         self._legs.engine_turns()
         here = self.layout.waypoint(keyframe)
-        self.settle(here)
+        self._settle(here)
         gap = self.layout.gap(previous, keyframe, here)
         self.opened_s = gap.seconds
         ahead_s = self._buffer.promised_s + self.opening_s
@@ -164,8 +164,15 @@ class GapFiller:
         else:
             self._lay(gap, None)
 
-    def settle(self, after: Waypoint | None = None) -> None:
-        """Lay out the gap that waits, if any: where the dream goes on to is known, or is not waited for."""
+    def settle(self) -> None:
+        """Show what there is: nothing more is known before long of how the dream goes on, or how it looks."""
+        self._settle(None)
+        for gap in self._open:
+            if gap.timetable is None:
+                self.layout.settle_unseen(gap)
+        self._place_next()
+
+    def _settle(self, after: Waypoint | None) -> None:
         gap, self._waiting = self._waiting, None
         if gap is not None:
             self._lay(gap, after)

@@ -109,11 +109,12 @@ class GapLayout:
         if gap.walk is None:
             gap.take_shots(Timetable((), (gap.seconds,)))
             return
-        gap.every = self.density.settle(gap.seconds, self.fps)
+        gap.every = self.density.settle(gap.seconds, self.fps, ready_s)
         frames = self._frames(gap)
         if self.pacing == "perceptual":
             gap.looks = self._looks(gap)
-        if gap.looks is not None and frames >= _LEAST_SKETCHED and ready_s >= self.gap_s:
+        has_time = after is not None and ready_s >= self.gap_s
+        if gap.looks is not None and frames >= _LEAST_SKETCHED and has_time:
             gap.shots = [Shot(share) for share in even(STRETCHES, gap.seconds).places]
         else:
             gap.take_shots((eased if self.pacing == "eased" else even)(frames, gap.seconds))
@@ -129,6 +130,11 @@ class GapLayout:
             gap.take_shots(perceived(places, gap.steps(), self._frames(gap), gap.seconds))
         else:
             gap.take_shots(even(self._frames(gap), gap.seconds))
+
+    def settle_unseen(self, gap: Gap) -> None:
+        """A part of a gap was to be seen, but is not waited for: lay out the rest around it."""
+        places = [shot.share for shot in gap.shots if not shot.lost]
+        gap.take_shots(perceived(places, [1.0] * (len(places) + 1), self._frames(gap), gap.seconds))
 
     def refined(self, gap: Gap) -> tuple[float, ...] | None:
         """How long each frame that was seen is shown, first the keyframe before; None where it stays so."""

@@ -59,8 +59,10 @@ class Knot:
         Raises:
             LatentRejected: If it is of another model; neighbours that are so are left out.
         """
+        at = self.at.like(latent)
         before, after = (_like_or_none(point, latent) for point in (self.before, self.after))
-        return replace(self, at=self.at.like(latent), before=before, after=after)
+        same = at is self.at and before is self.before and after is self.after
+        return self if same else replace(self, at=at, before=before, after=after)
 
     def velocity(self) -> Tensor | None:
         """Latents a second, shape of the latent; None where no keyframe is around."""

@@ -64,3 +64,14 @@ def test_an_engine_that_becomes_ten_times_slower_and_recovers_is_followed_within
 def test_a_display_with_few_frames_a_second_has_none_left_out_that_would_show() -> None:
     density = after(9.0, 2.0)
     assert density.settle(4.0, 1.0) == 1
+
+
+def test_where_enough_is_ready_more_is_asked_of_an_engine_that_keeps_up() -> None:
+    density = after(0.6, 0.08)
+    assert pytest.approx(0.93) == (0.6 + 39 * 0.08) / GAP_S
+    density.every = 2
+    assert density.settle(GAP_S, FPS, ready_s=1.0) == 2
+    density = after(0.5, 0.075)
+    density.every = 2
+    assert density.settle(GAP_S, FPS, ready_s=1.0) == 2
+    assert density.settle(GAP_S, FPS, ready_s=9.0) == 1
