@@ -9,9 +9,9 @@ import numpy as np
 from backend.cache.vector_block import ROWS, Block
 from backend.cache.vectors import Found, Keys, Vectors, best, checked, nothing
 
-_BLOCKS_A_BAY = 8
-"""Blocks that lie in one piece of memory, 64 MB of 512-d vectors: reading all of them is one product, for
-whose end numpy's threads wait once, which on a busy machine takes longer than the product itself."""
+_BLOCKS_A_BAY = 32
+"""Blocks that lie in one piece of memory, with room for 131,072 vectors: reading all of them is one product,
+for whose end numpy's threads wait once, which on a busy machine takes longer than the product itself."""
 
 _FIRST_LOOK = 64
 """So many of the most promising are looked at first, to learn how near the nearest are."""
