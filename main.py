@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from backend.core.report import Report
     from backend.core.scorer import Scorer
     from backend.core.supervisor import Supervised, Supervisor
+    from backend.core.upkeep import Upkeep, Usage
     from backend.film.recorder import Recorder
     from backend.memory_assembly import DreamMemory
     from backend.resume_assembly import Past
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from backend.utils.prompt_manager import PromptManager
     from backend.utils.status_schema import Status
     from backend.utils.status_writer import StatusWriter
+    from backend.utils.system_monitor import SystemMonitor
 
 log = logging.getLogger("dreamloop")
 
@@ -55,13 +57,15 @@ _MAX_PIXELS = 64_000_000
 _TITLE_SIZE = (768, 432)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Dreamloop:
     """A dream that has been started.
 
     Attributes:
         finished: Set when it has shown all the frames that were asked for, or was told to stop.
         watch: Takes up edits of the settings; None where they come from no file.
+        upkeep: Says when this process has become too large; engine_upkeep, when an engine of ours has.
+        renewal: Why this process is to end and to begin anew; None while it need not.
     """
 
     finished: threading.Event
@@ -70,6 +74,9 @@ class Dreamloop:
     controller: DreamController
     shim: ShimProcess | None = None
     watch: ConfigWatch | None = None
+    upkeep: Upkeep | None = None
+    engine_upkeep: Upkeep | None = None
+    renewal: str | None = None
 
     @property
     def status(self) -> Status:
@@ -94,6 +101,14 @@ class Dreamloop:
         self.writer.tick()
         if self.shim is not None:
             self.shim.tick()
+        self._look_after_memory()
+
+    def _look_after_memory(self) -> None:
+        if self.upkeep is not None and self.renewal is None:
+            self.renewal = self.upkeep.look()
+        if self.engine_upkeep is not None and (why := self.engine_upkeep.look()) is not None:
+            self.controller.renew_engine(why)
+            self.engine_upkeep.begun_anew()
 
     def reload(self) -> Callable[[], bool]:
         """Have settings and themes read again; does not wait, but gives who says whether that is done."""
@@ -192,7 +207,15 @@ def compose(
             *([] if shim is None else [shim]),
         ]
         wards += _mqtt(settings, stack)
-        yield Dreamloop(finished, writer, _supervise(wards, playback, report), controller, shim, watch)
+        yield Dreamloop(
+            finished,
+            writer,
+            _supervise(wards, playback, report),
+            controller,
+            shim,
+            watch,
+            *_upkeep(engine, monitor),
+        )
 
 
 def _start(stack: ExitStack, *parts: tuple[Callable[[], object], Callable[[], object]]) -> None:
@@ -200,6 +223,19 @@ def _start(stack: ExitStack, *parts: tuple[Callable[[], object], Callable[[], ob
     for start, stop in parts:
         start()
         stack.callback(stop)
+
+
+def _upkeep(engine: Engine, monitor: SystemMonitor) -> tuple[Upkeep, Upkeep]:
+    """Who looks at what we, and an engine of ours, take of the machine."""
+    from backend.core.upkeep import Upkeep, own_usage, usage_of
+
+    def engines() -> Usage | None:
+        return None if engine.own_pid is None else usage_of([engine.own_pid])
+
+    return (
+        Upkeep("Dreamloop", own_usage, lambda: monitor.wishes.own_memory, time.monotonic),
+        Upkeep("the engine", engines, lambda: monitor.wishes.engine_memory, time.monotonic),
+    )
 
 
 def _supervise(wards: Sequence[Supervised], playback: Playback, report: Report) -> Supervisor:

@@ -55,6 +55,9 @@ class _Child(Supervised, Protocol):
 
     def restart(self) -> bool: ...
 
+    @property
+    def pid(self) -> int | None: ...
+
 
 class _Ours(OwnProcess):
     """An engine's process that is ours."""
@@ -66,6 +69,10 @@ class _Ours(OwnProcess):
 
     def ensure_running(self) -> str:
         return self._child.ensure_running(self._wait_s)
+
+    @property
+    def pid(self) -> int | None:
+        return self._child.pid
 
     def restart(self) -> bool:
         return self._child.restart()

@@ -253,6 +253,8 @@ class MachineSettings(Section):
     memory_free: float = _live("0.02", "Share of the memory that is free, below which it rests", ge=0, le=0.5)
     back_after_seconds: float = _live("30", "Seconds of quiet after which it goes on", ge=0, le=3600)
     display: Literal["remember", "dark"] = _live("remember", "What is shown while it rests")
+    own_memory: Bytes = _live("6 GB", "Memory that Dreamloop itself may hold before it begins anew")
+    engine_memory: Bytes = _live("32 GB", "Memory that an engine of its own may hold before it is begun anew")
 
 
 class LogSettings(Section):

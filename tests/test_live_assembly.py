@@ -361,6 +361,13 @@ PROBES: Mapping[str, tuple[object, Callable[[Scene], Any], Any, Any]] = {
     "machine.back_after_seconds": (0, goes_on_at_once, False, True),
     "machine.display": ("dark", goes_dark, False, True),
     "storage.min_free": ("2 GB", is_scarce, False, True),
+    "machine.own_memory": ("2 GB", lambda scene: scene.monitor.wishes.own_memory, 6 * 10**9, 2 * 10**9),
+    "machine.engine_memory": (
+        "2 GB",
+        lambda scene: scene.monitor.wishes.engine_memory,
+        32 * 10**9,
+        2 * 10**9,
+    ),
     "log.level": ("debug", lambda _: logging.getLogger().level, logging.WARNING, logging.DEBUG),
 }
 

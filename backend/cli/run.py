@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
@@ -54,6 +54,11 @@ class RunningDream(Protocol):
         """Why it must end and be started anew, None while it need not."""
         ...
 
+    @property
+    def renewal(self) -> str | None:
+        """Why the process is to begin anew though all is well, None while it need not."""
+        ...
+
     def tick(self) -> None: ...
 
     def reload(self) -> Callable[[], bool]:
@@ -76,12 +81,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace, settings: Settings, compose: Compose, signals: Signals) -> int:
     """Dream; returns the exit status."""
+    environ = dict(os.environ)
     herald = Herald(ServiceManager.taken_from(os.environ, os.getpid()), time.monotonic)
     try:
         with ExitStack() as stack, compose(settings, args.frames) as dream:
             herald.ready()
             _watch(dream, signals, herald)
-            shown, given_up = dream.status, dream.given_up
+            shown, given_up, renewal = dream.status, dream.given_up, dream.renewal
             herald.stopping()
             stack.enter_context(_ends_in_time(exit_codes.OK if given_up is None else exit_codes.FAULT))
     except AlreadyRunning as error:
@@ -95,7 +101,16 @@ def run(args: argparse.Namespace, settings: Settings, compose: Compose, signals:
         return exit_codes.STORAGE
     number = shown.frame.sequence if shown.frame else 0
     log.info("stopped after %d shown frames; the newest is number %d", shown.display.frames_shown, number)
+    if given_up is None and renewal is not None and not signals.stop:
+        log.warning("%s: it begins anew", renewal, extra=EVENT)
+        begin_anew(environ)
     return exit_codes.OK if given_up is None else exit_codes.FAULT
+
+
+def begin_anew(environ: Mapping[str, str]) -> None:
+    """The same program in this process, whose id stays as service managers know it."""
+    logging.shutdown()
+    os.execve(sys.executable, sys.orig_argv, dict(environ))  # noqa: S606 - that is what it is for
 
 
 @contextmanager
@@ -153,7 +168,7 @@ def _watch(dream: RunningDream, signals: Signals, herald: Herald) -> None:
     line = LiveLine(sys.stderr)
     on_terminal = line.on_terminal
     try:
-        while not (signals.stop or dream.given_up or dream.finished.wait(_TICK_S)):
+        while not (signals.stop or dream.given_up or dream.renewal or dream.finished.wait(_TICK_S)):
             try:
                 if signals.hangup:
                     signals.hangup = False

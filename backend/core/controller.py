@@ -37,6 +37,7 @@ from backend.errors import (
     Problem,
 )
 from backend.interpolation.latent_encoder import warm_up
+from backend.utils.logs import EVENT
 from backend.utils.part import Part
 from backend.utils.prompt_manager import PromptManager
 from backend.utils.status_schema import Reason, ReasonCode, State
@@ -163,6 +164,7 @@ class DreamController:
         gaps.in_betweens = counts.in_betweens
         self._paused = False
         self._resting_for: Reason | None = None
+        self._renewing: str | None = None
         self._freed = True
         self._given_up: str | None = None
         self._soon: SimpleQueue[Callable[[], None]] = SimpleQueue()
@@ -229,6 +231,13 @@ class DreamController:
         self._prompts_checked = float("-inf")
         self._wake.set()
 
+    def renew_engine(self, why: str) -> None:
+        """Begin an engine of ours anew, once what it is at work on has come."""
+        if self._renewing is None:
+            log.warning("%s: the engine is begun anew", why, extra=EVENT)
+        self._renewing = why
+        self._wake.set()
+
     def soon(self, work: Callable[[], None]) -> None:
         """Have something done between two turns, by the loop's own thread: it may ask the engine."""
         self._soon.put(work)
@@ -272,11 +281,18 @@ class DreamController:
         if self._gaps.waiting and self._nothing_follows:
             self._gaps.settle()
             return True
-        return self._gaps.check() or self._let_go()
+        return self._gaps.check() or self._let_go() or self._renew()
 
     @property
     def _is_idle(self) -> bool:
-        return self._paused or self._resting_for is not None
+        return self._paused or self._resting_for is not None or self._renewing is not None
+
+    def _renew(self) -> bool:
+        """Another process of the engine, now that nothing of ours is with this one."""
+        if self._renewing is None or self._pending is not None or self._gaps.busy_at_engine:
+            return False
+        self._renewing = None
+        return self._care.renew()
 
     def _let_go(self) -> bool:
         """Once what was under way has come, the engine lets go of its memory; the display moves on alone."""

@@ -90,6 +90,11 @@ class OwnProcess:
         """
         return None
 
+    @property
+    def pid(self) -> int | None:
+        """Its process id; None where it is not ours, or does not run."""
+        return None
+
     def restart(self) -> bool:
         """Ends it, to be started again by ensure_running(); False where it is not ours."""
         return False
@@ -159,6 +164,11 @@ class Engine:
     def catalog(self) -> NodeCatalog:
         """The nodes that the server had when it was last connected to."""
         return self._catalog
+
+    @property
+    def own_pid(self) -> int | None:
+        """The engine's process where that is ours and runs."""
+        return self._process.pid
 
     @property
     def reachable(self) -> bool:

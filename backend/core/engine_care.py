@@ -94,6 +94,11 @@ class EngineCare:
             self.breaker.close()
         self.breaker.undecided()
 
+    def renew(self) -> bool:
+        """Begin an engine of ours anew though it is well; False where it is none, and nothing was done."""
+        self._restarted = self._engine.restart() or self._restarted
+        return self._restarted
+
     def take_restarted(self) -> bool:
         """Whether the engine was restarted since this was last asked."""
         restarted, self._restarted = self._restarted, False

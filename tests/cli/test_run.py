@@ -27,6 +27,7 @@ class Dream:
         self.finished = threading.Event()
         self.given_up = given_up
         self.stalled: str | None = None
+        self.renewal: str | None = None
         self.ticks = self.reloads = 0
 
     @property
@@ -65,6 +66,29 @@ def test_a_dream_that_is_finished_ends_with_0(tmp_path: Path) -> None:
     dream = Dream()
     dream.finished.set()
     assert ran(tmp_path, dream) == 0
+
+
+def test_a_process_that_has_grown_too_large_ends_in_order_and_begins_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[dict[str, str]] = []
+    monkeypatch.setattr(run, "begin_anew", lambda environ: begun.append(dict(environ)))
+    monkeypatch.setenv("NOTIFY_SOCKET", "/nowhere/at/all")
+    dream, order = Dream(), []
+    dream.renewal = "Dreamloop holds too much"
+    assert ran(tmp_path, dream, stop=lambda: order.append(len(begun))) == 0
+    assert order == [0]  # all was stopped before
+    assert begun[0]["NOTIFY_SOCKET"] == "/nowhere/at/all"
+
+
+def test_whoever_is_told_to_stop_does_not_begin_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[object] = []
+    monkeypatch.setattr(run, "begin_anew", begun.append)
+    dream, signals = Dream(), NoSignals()
+    dream.renewal = "Dreamloop holds too much"
+    signals.stop = True
+    assert ran(tmp_path, dream, signals=signals) == 0
+    assert begun == []
 
 
 def test_a_part_that_cannot_be_kept_going_ends_it_with_70(tmp_path: Path) -> None:

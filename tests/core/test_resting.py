@@ -94,3 +94,31 @@ def test_a_pause_within_a_rest_stays_a_pause(tmp_path: Path) -> None:
     made.controller.resume()
     made.settle()
     assert made.controller.state is not State.PAUSED
+
+
+def test_an_engine_of_ours_is_begun_anew_once_nothing_is_with_it(tmp_path: Path) -> None:
+    made = dream(tmp_path)
+    made.engine.ours = True
+    made.settle()
+    made.finish_next()
+    made.controller.renew_engine("the engine holds 40,000 MB")
+    made.settle()
+    assert made.engine.restarts == 0
+    connects = made.engine.connects
+    while made.engine.restarts == 0:
+        made.finish_next()
+    made.wait(2.0)
+    assert made.engine.restarts == 1
+    assert made.engine.connects == connects + 1
+
+
+def test_an_engine_of_others_is_left_alone_and_the_dream_goes_on(tmp_path: Path) -> None:
+    made = dream(tmp_path)
+    made.settle()
+    made.controller.renew_engine("the engine holds 40,000 MB")
+    keyframes = made.controller.keyframes
+    for _ in range(6):
+        made.finish_next()
+        made.show(1.0)
+    assert made.engine.restarts == 0
+    assert made.controller.keyframes > keyframes + 1
