@@ -203,6 +203,7 @@ def _rendering(
         decoder,
         fps=fps,
         path=settings.interpolation.path,
+        pacing=settings.interpolation.pacing,
         frames_per_job=min(_FRAMES_PER_JOB, hybrid.frames_per_job(recording.latent(recording.largest()))),
         manners=PoliteManners(engine.client.others_have_jobs),
         words=_DaemonsWords(settings.storage.status / SOCKET_NAME, engine.client.url).instead_of,

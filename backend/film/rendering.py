@@ -14,6 +14,7 @@ from backend.errors import JobFailed
 from backend.film.recording import Joint, Recording
 from backend.film.stills import Still, opened
 from backend.interpolation.decoder import Decoder, LatentBatch, PicturesJob
+from backend.interpolation.timetable import eased, even
 from backend.utils.prompt_manager import Prompt
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ class Rendering:
         decoder: Turns latents into pictures.
         fps: Pictures for each second of a walk.
         path: A key of PATHS: how a walk leads from keyframe to keyframe.
+        pacing: uniform, eased or perceptual: how fast it goes where.
         frames_per_job: How many latents travel together at the most.
         manners: When another job may be sent.
         words: The words that travel with a job, given a keyframe's own; they change no picture.
@@ -87,6 +89,7 @@ class Rendering:
         *,
         fps: float,
         path: str,
+        pacing: str,
         frames_per_job: int,
         manners: Manners,
         words: Callable[[Prompt], Prompt] = lambda own: own,
@@ -97,6 +100,7 @@ class Rendering:
         self._decoder = decoder
         self._fps = fps
         self._path = path
+        self._pacing = pacing
         self._frames_per_job = frames_per_job
         self._manners = manners
         self._words = words
@@ -150,14 +154,15 @@ class Rendering:
 
     def _batches_of(self, joint: Joint) -> Iterator[_Batch]:
         """The older keyframe, and what lies between it and the newer one."""
-        import torch
-
         steps, prompt = self._steps(joint), self._recording.keyframes[joint.end].prompt
         each_s = joint.seconds / steps
         if not joint.walks:
             yield _Batch(self._recording.latent(joint.start), prompt, each_s)
             return
-        walk, t = self._recording.walk(joint, self._path), torch.arange(0, steps) / steps
+        walk = self._recording.walk(joint, self._path)
+        between = eased(steps, joint.seconds) if self._pacing == "eased" else even(steps, joint.seconds)
+        # Equal turns are the best guess at equal steps for the eye; every frame lasts equally long here.
+        t = walk.at((0.0, *between.places), by_turn=self._pacing != "uniform")
         for first in range(0, steps, self._frames_per_job):
             yield _Batch(walk.latents(t[first : first + self._frames_per_job]), prompt, each_s)
 

@@ -106,6 +106,7 @@ def rendering(
     loops: bool = False,
     gap_s: float | None = None,
     path: str = "slerp",
+    pacing: str = "uniform",
     words: Callable[[Prompt], Prompt] = lambda own: own,
 ) -> Rendering:
     fitting, _ = usable(files, "sd15", gap_s)
@@ -114,6 +115,7 @@ def rendering(
         painter,
         fps=fps,
         path=path,
+        pacing=pacing,
         frames_per_job=4,
         manners=Alone(),
         words=words,
@@ -319,3 +321,19 @@ def test_a_ring_takes_its_time_to_close_where_its_end_is_far_from_its_beginning(
     assert near.seconds == pytest.approx(2.0)
     assert far.seconds == pytest.approx(3.0 + stretch(0.9, 0.3), abs=0.02)
     assert far.seconds > 5.0
+
+
+def test_by_perception_each_frame_turns_equally_far_and_eased_keyframes_rest(tmp_path: Path) -> None:
+    for number, one in enumerate(bent(5), 1):
+        record(tmp_path, number, one)
+    spread = {}
+    for pacing in ("uniform", "perceptual", "eased"):
+        painter = Plain()
+        list(rendering(list_keyframes(tmp_path), painter, fps=50.0, path="smooth", pacing=pacing))
+        way = torch.cat([batch.latents for batch in painter.batches]).flatten(1)
+        steps = way.diff(dim=0).norm(dim=1).view(4, 50)
+        assert len(way) == 201
+        spread[pacing] = float((steps.std(dim=1) / steps.mean(dim=1)).max())
+        if pacing == "eased":
+            assert bool((steps[:, 0] < 0.2 * steps[:, 25]).all())
+    assert spread["perceptual"] < 0.2 * spread["uniform"] < spread["eased"]
