@@ -32,10 +32,15 @@ _DRY_SHARE = 0.5
 
 @dataclass
 class _Intake:
-    """The pictures of one leg that arrived, checked one a turn so that a keyframe never waits long."""
+    """Pictures of one leg that arrived, checked one a turn so that a keyframe never waits long.
+
+    Attributes:
+        ends: Whether the leg has ended, so that these are the last of it; there may be none.
+    """
 
     gap: Gap
     left: deque[tuple[Shot, bytes]]
+    ends: bool
 
 
 class GapFiller:
@@ -188,18 +193,32 @@ class GapFiller:
         return self.gap_s * (LONGEST if folded is not None else 1.0)
 
     def collect(self) -> bool:
-        """Take over the pictures of a leg that has ended; False if none has."""
+        """Take over pictures that have come, or a leg that has ended; False if there is neither."""
+        if self._collect_early():
+            return True
         part = self._legs.ended()
         if part is None:
             return False
-        gap = self._gaps[part.shots[0]]
+        gap, frames = self._gaps.get(part.shots[0]), len(part.shots)
         brought = self._legs.pictures_of(part)
         if brought is not None:
             pictures, seconds = brought
-            self.density.frames_took(len(pictures), seconds)
-            self._intake.append(_Intake(gap, deque(zip(part.shots, pictures, strict=True))))
-        elif self._legs.given_up(part):
+            self.density.frames_took(frames, seconds)
+            if gap is not None:  # else all had come, and the gap was settled by another leg of it
+                self._intake.append(_Intake(gap, deque(pictures), ends=True))
+        elif gap is not None and self._legs.given_up(part):
             self._lose(gap, part.shots)
+        return True
+
+    def _collect_early(self) -> bool:
+        """Take over pictures of a leg that is still at work."""
+        arrived = self._legs.arrived()
+        if arrived is None:
+            return False
+        part, came = arrived
+        gap = self._gaps.get(part.shots[0])
+        if gap is not None:
+            self._intake.append(_Intake(gap, deque(came), ends=False))
         return True
 
     def check(self) -> bool:
@@ -207,10 +226,12 @@ class GapFiller:
         if not self._intake:
             return False
         intake = self._intake[0]
-        self._check_one(intake.gap, *intake.left.popleft())
+        if intake.left:
+            self._check_one(intake.gap, *intake.left.popleft())
         if not intake.left:
             self._intake.popleft()
-            self._arrived(intake.gap)
+            if intake.ends:
+                self._arrived(intake.gap)
         return True
 
     def send(self) -> bool:
@@ -308,7 +329,7 @@ class GapFiller:
         """A leg was given up."""
         for shot in shots:
             self._forget(shot)
-        self._arrived(gap)
+        self._intake.append(_Intake(gap, deque(), ends=True))  # behind those of it that came before
 
     def _forget(self, shot: Shot) -> None:
         shot.lost = True

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
 from backend.core.engine_care import EngineCare
@@ -27,13 +27,30 @@ Shot = TypeVar("Shot")
 
 @dataclass(eq=False)  # latents have no equality to speak of
 class Part(Generic[Shot]):
-    """A leg, and what its pictures are for, one each."""
+    """A leg, and what its pictures are for, one each.
+
+    Attributes:
+        had: Places of the pictures that have been handed on, before the job has ended.
+    """
 
     leg: Leg
     shots: Sequence[Shot]
     job: PicturesJob | None = None
     sent_at: float = 0.0
     retried: bool = False
+    had: set[int] = field(default_factory=set)
+
+    def take(self, pictures: Iterable[tuple[int, bytes]]) -> list[tuple[Shot, bytes]]:
+        """Those that have not been handed on yet, with what they are for."""
+        fresh = [(place, data) for place, data in pictures if place not in self.had]
+        self.had.update(place for place, _ in fresh)
+        return [(self.shots[place], data) for place, data in fresh]
+
+    def leave_out_had(self) -> None:
+        """Go on with what has not come."""
+        left = [place for place in range(len(self.shots)) if place not in self.had]
+        self.leg, self.shots = self.leg.only(left), [self.shots[place] for place in left]
+        self.had.clear()
 
 
 class Legs(Generic[Shot]):
@@ -101,6 +118,7 @@ class Legs(Generic[Shot]):
             return unsent, False
         unsent.sent_at = self._clock()
         unsent.job.add_done_callback(self._wake)
+        unsent.job.add_arrival_callback(self._wake)
         return unsent, True
 
     def engine_turns(self) -> float:
@@ -112,26 +130,35 @@ class Legs(Generic[Shot]):
         self._turned_at = now
         return now - before
 
+    def arrived(self) -> tuple[Part[Shot], list[tuple[Shot, bytes]]] | None:
+        """Pictures that have come since the last call, of one leg; None if none has."""
+        for part in self._parts:
+            if part.job is not None and (came := part.take(part.job.arrived())):
+                return part, came
+        return None
+
     def ended(self) -> Part[Shot] | None:
         """A leg whose job has ended; to be handed to :meth:`pictures_of`."""
         return next((part for part in self._parts if part.job is not None and part.job.done()), None)
 
-    def pictures_of(self, part: Part[Shot]) -> tuple[tuple[bytes, ...], float] | None:
-        """The pictures of a leg that has ended, and the seconds that it took; None if there are none.
+    def pictures_of(self, part: Part[Shot]) -> tuple[list[tuple[Shot, bytes]], float] | None:
+        """What a leg that has ended brought and was not handed on, and the seconds that all of it took.
 
-        Whether more is to come of it, :meth:`given_up` tells.
+        None if it failed; whether more is to come of it, :meth:`given_up` tells.
         """
         assert part.job is not None  # noqa: S101 - for the type checker: ended() has looked
         seconds = min(self._clock() - part.sent_at, self.engine_turns())
         try:
-            pictures = part.job.pictures()
+            pictures: tuple[bytes, ...] = part.job.pictures()
         except EngineError as error:
             self.failed_jobs += 1
-            self._fail(part, error)
-            return None
+            if len(part.had) < len(part.shots):
+                self._fail(part, error)
+                return None
+            pictures = ()  # it went wrong when all of them had come
         self._care.walk_worked()
         self._parts.remove(part)
-        return pictures, seconds
+        return part.take(enumerate(pictures)), seconds
 
     def given_up(self, part: Part[Shot]) -> bool:
         """Whether nothing will come of a leg any more."""
@@ -141,7 +168,9 @@ class Legs(Generic[Shot]):
         """Send a leg once more, then in smaller ones if that may help, then do without it."""
         if isinstance(error, JobFailed) and error.kind != UNFIT:  # else the engine is not to blame
             self._care.walk_failed(error, self._clock())
-        if part.retried and not self._ask_for_less(part, error):
+        brought_some = bool(part.had)
+        part.leave_out_had()
+        if part.retried and not brought_some and not self._ask_for_less(part, error):
             self._give_up(part, error)
             return
         self.retries += 1
@@ -171,7 +200,7 @@ class Legs(Generic[Shot]):
             return part
         at = self._parts.index(part)
         first, rest = (
-            replace(part, leg=leg, shots=shots)
+            replace(part, leg=leg, shots=shots, had=set())
             for leg, shots in zip(
                 part.leg.split(frames), (part.shots[:frames], part.shots[frames:]), strict=True
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -39,6 +40,10 @@ class Leg:
     def split(self, frames: int) -> tuple[Leg, Leg]:
         """Its first ``frames`` in-betweens, and the others; neither may be empty."""
         return replace(self, t=self.t[:frames]), replace(self, t=self.t[frames:])
+
+    def only(self, numbers: Sequence[int]) -> Leg:
+        """Some of its in-betweens."""
+        return replace(self, t=self.t[list(numbers)])
 
 
 class HybridGenerator:

@@ -150,6 +150,12 @@ class MemoryEngine:
         )
         return sent
 
+    def arrive(self, sent: SentJob, *places: int) -> None:
+        """Some pictures of a job come before it ends."""
+        number = self.sent.index(sent)
+        for place in places:
+            sent.job.deliver(place, Picture(picture(number * 1000 + place), "png"))
+
     def fail_next(self, kind: FailureKind = FailureKind.EXECUTION) -> SentJob:
         return self._end_next(Failed(self.open_jobs[0].job.prompt_id, kind, "it broke"))
 
