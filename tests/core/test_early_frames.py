@@ -111,7 +111,8 @@ def test_a_measured_gap_goes_on_after_some_of_its_first_frames_came_early(tmp_pa
             told.engine.arrive(sent, *range(0, sent.count, 2))
             told.settle()
         told.finish_next()
-        told.show(GAP_S / 4)
+        told.show(GAP_S)
+        told.settle()
     assert told.gaps.in_betweens > IN_BETWEENS
     assert told.buffer.skipped == 0
 
