@@ -83,14 +83,15 @@ def begin_display(
     if point is not None:
         themes = {record.number: record.theme for record in point.tail}
         on_display = None if left_over is None else left_over.path
-        ahead = frames_ahead(past.spool.left(), on_display, themes)
+        leads_on = left_over is not None and left_over.kind is FrameKind.CROSS_FADE
+        ahead = frames_ahead(past.spool.left(), on_display, themes, leads_on=leads_on)
         AheadReader(buffer, themes, max_pixels).read(ahead.frames)
         buffer.begin_at(point.end_place)
         pace.go_on(point.interval_s, buffer.promised_s)
     here = None if ahead.here is None else ahead.here.path
     past.spool.begin(here, {frame.path for frame in ahead.frames})
     if left_over is not None:
-        playback.continue_from(left_over, joined=ahead.joined)
+        playback.continue_from(left_over, ahead.left_s if ahead.joined else None)
         return ahead
     picture = None if point is None else past.store.file(point.keyframe.picture)
     if picture is None:

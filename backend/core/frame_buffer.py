@@ -6,7 +6,7 @@ import itertools
 import math
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum, StrEnum, auto
 from pathlib import Path
@@ -67,6 +67,10 @@ class Spool(Protocol):
         ...
 
     def forget(self, frame: Frame) -> None: ...
+
+    def timed(self, durations_s: Mapping[int, float]) -> None:
+        """How long the frames of these places are to be shown, of all that there are."""
+        ...
 
 
 @dataclass
@@ -129,11 +133,16 @@ class FrameBuffer:
     def put(self, position: int, frame: Frame) -> bool:
         """Fill a place. False if it has been skipped already, or if the byte bound is reached."""
         if self._spool is not None:
-            frame = self._spool.keep(position, frame)
+            frame = self._spool.keep(position, self._in_its_time(position, frame))
         taken = self._put(position, frame)
         if self._spool is not None and not taken:
             self._spool.forget(frame)
         return taken
+
+    def _in_its_time(self, position: int, frame: Frame) -> Frame:
+        with self._lock:
+            slot = self._slot(position)
+            return frame if slot is None else replace(frame, duration_s=slot.duration_s)
 
     def _put(self, position: int, frame: Frame) -> bool:
         with self._lock:
@@ -166,6 +175,13 @@ class FrameBuffer:
                 slot = self._slot(position)
                 if slot is not None and not slot.abandoned:
                     self._lengthen(position - self._first, duration_s - slot.duration_s)
+            all_s = {
+                self._first + index: slot.duration_s
+                for index, slot in enumerate(self._slots)
+                if not slot.abandoned
+            }
+        if self._spool is not None:
+            self._spool.timed(all_s)
 
     def peek(self) -> Frame | None:
         """The frame that comes next, if it is there; it stays."""

@@ -7,23 +7,32 @@ second write. Nothing is synced: after a power cut the newest may be missing, or
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
+import math
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from backend.core.frame_buffer import Frame, FrameKind
+from backend.core.frame_buffer import Frame, FrameKind, Joint
 from backend.core.resume_store import FOLDER
 from backend.errors import StorageError
-from backend.utils.file_ops import read_at_most, sweep_temporaries, write_atomic
+from backend.utils.file_ops import read_at_most, sweep_temporaries, write_atomic, write_json_atomic
 from backend.utils.picture_formats import FORMATS
 
 log = logging.getLogger(__name__)
 
-_KINDS = {FrameKind.KEYFRAME: "k", FrameKind.IN_BETWEEN: "i"}
+_LETTERS = {
+    "i": (FrameKind.IN_BETWEEN, Joint.WALK),
+    "k": (FrameKind.KEYFRAME, Joint.WALK),
+    "f": (FrameKind.KEYFRAME, Joint.FADE),
+    "c": (FrameKind.KEYFRAME, Joint.CUT),
+}
+_TIMES = "times.json"
+_TIMES_BYTES = 4_000_000
 _NAME = re.compile(
-    r"(?P<place>\d{10})-(?P<keyframe>\d{1,15})-(?P<us>\d{1,12})(?P<kind>[ki])"
+    r"(?P<place>\d{10})-(?P<keyframe>\d{1,15})-(?P<us>\d{1,12})(?P<letter>[ikfc])"
     r"(?P<suffix>\.[a-z]{3,4})(?P<shown>\.shown)?",
     re.ASCII,
 )
@@ -46,6 +55,7 @@ class SpooledFrame:
     keyframe: int
     kind: FrameKind
     duration_s: float
+    joint: Joint = Joint.WALK
     shown: bool = False
 
 
@@ -66,21 +76,32 @@ class FrameSpool:
     def left(self) -> tuple[SpooledFrame, ...]:
         """What an earlier run left, in order, but for what a power cut damaged."""
         sweep_temporaries(self.folder)
-        whole = (frame for frame in self._files() if _is_whole(frame.path))
+        times = self._times()
+        whole = (
+            replace(frame, duration_s=times.get(frame.place, frame.duration_s))
+            for frame in self._files()
+            if _is_whole(frame.path)
+        )
         return tuple(sorted(whole, key=lambda frame: frame.place))
 
     def begin(self, here: Path | None, ahead: Collection[Path]) -> None:
         """Go on with the frame on display and those ahead of it; all the others are of no use any more."""
+        times, left = self._times(), {}
         for frame in list(self._files()):
             if frame.path != here and frame.path not in ahead:
                 _remove(frame.path)
+            elif frame.place in times:
+                left[frame.place] = times[frame.place]
+        if times:
+            self.timed(left)
         self._shown = here
 
     def keep(self, place: int, frame: Frame) -> Frame:
         """The frame with a file of its own; as it is where it has one, or where the disk does not take it."""
-        if frame.file is not None or frame.kind not in _KINDS or self._scarce():
+        letter = next((one for one, told in _LETTERS.items() if told == (frame.kind, frame.joint)), None)
+        if frame.file is not None or letter is None or self._scarce():
             return frame
-        name = f"{place:010d}-{frame.keyframe}-{round(frame.duration_s * 1e6)}{_KINDS[frame.kind]}"
+        name = f"{place:010d}-{frame.keyframe}-{round(frame.duration_s * 1e6)}{letter}"
         path = self.folder / f"{name}{FORMATS[frame.facts.format].suffix}"
         try:
             write_atomic(path, frame.data)
@@ -91,6 +112,15 @@ class FrameSpool:
             return frame
         self._failing = False
         return replace(frame, file=path)
+
+    def timed(self, durations_s: Mapping[int, float]) -> None:
+        """Note how long frames are to be shown, where that has changed since they were kept."""
+        if self._scarce():
+            return
+        with contextlib.suppress(StorageError):  # then they are shown for as long as was thought first
+            write_json_atomic(
+                self.folder / _TIMES, {str(place): round(s, 6) for place, s in durations_s.items()}
+            )
 
     def forget(self, frame: Frame) -> None:
         """It will not be shown."""
@@ -116,13 +146,22 @@ class FrameSpool:
             for path in self.folder.iterdir():
                 name = _NAME.fullmatch(path.name)
                 if name is not None and name["suffix"] in {one.suffix for one in FORMATS.values()}:
-                    kind = next(kind for kind, letter in _KINDS.items() if letter == name["kind"])
+                    kind, joint = _LETTERS[name["letter"]]
                     place, keyframe, duration_s = (
                         int(name["place"]),
                         int(name["keyframe"]),
                         int(name["us"]) / 1e6,
                     )
-                    yield SpooledFrame(path, place, keyframe, kind, duration_s, name["shown"] is not None)
+                    shown = name["shown"] is not None
+                    yield SpooledFrame(path, place, keyframe, kind, duration_s, joint, shown)
+
+    def _times(self) -> Mapping[int, float]:
+        try:
+            told = json.loads(read_at_most(self.folder / _TIMES, _TIMES_BYTES))
+            times = {int(place): float(seconds) for place, seconds in told.items()}
+        except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+            return {}
+        return {place: seconds for place, seconds in times.items() if 0.0 <= seconds < math.inf}
 
 
 def _is_whole(path: Path) -> bool:

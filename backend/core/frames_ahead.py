@@ -29,7 +29,8 @@ class Ahead:
 
     Attributes:
         here: The newest that was shown; None if it is not there any more.
-        joined: Whether it is on display still, so that what follows needs no fade.
+        joined: Whether it, or what leads from it to the next, is on display still: no fade is needed.
+        left_s: Seconds for which it is to be shown yet, then.
         frames: Those that follow, without a leap, in order.
         reached: Number of the keyframe that the last of them is, or leads to; None if it is not known.
         whole: Whether they come as far as that keyframe itself.
@@ -37,18 +38,26 @@ class Ahead:
 
     here: SpooledFrame | None = None
     joined: bool = False
+    left_s: float = 0.0
     frames: tuple[SpooledFrame, ...] = ()
     reached: int | None = None
     whole: bool = False
 
 
-def frames_ahead(left: Sequence[SpooledFrame], on_display: Path | None, keyframes: Container[int]) -> Ahead:
+def frames_ahead(
+    left: Sequence[SpooledFrame],
+    on_display: Path | None,
+    keyframes: Container[int],
+    *,
+    leads_on: bool = False,
+) -> Ahead:
     """Find out where the display stands among the frames that lie ready, and how far they lead.
 
     Args:
         left: All that lie ready, in order.
         on_display: The file of the newest shown frame, which is a link to the one that it was.
         keyframes: Numbers of those that are known; another one was never acknowledged, and is dreamt again.
+        leads_on: Whether something is on display that led from the newest of them to the one after it.
     """
     known = [frame for frame in left if frame.keyframe in keyframes]
     same = next((frame for frame in known if on_display is not None and _same(frame.path, on_display)), None)
@@ -64,7 +73,10 @@ def frames_ahead(left: Sequence[SpooledFrame], on_display: Path | None, keyframe
         last = frame
     if last is None:
         return Ahead()
-    return Ahead(here, same is not None, tuple(frames), last.keyframe, last.kind is FrameKind.KEYFRAME)
+    joined = same is not None or (leads_on and here is not None)
+    # How far the way to the next one had come is not known.
+    left_s = 0.0 if here is None else here.duration_s * (1.0 if same is not None else 0.5)
+    return Ahead(here, joined, left_s, tuple(frames), last.keyframe, last.kind is FrameKind.KEYFRAME)
 
 
 class AheadReader:
@@ -112,7 +124,14 @@ class AheadReader:
             return
         theme = self._themes.get(spooled.keyframe, "")
         frame = Frame(
-            data, facts, spooled.kind, theme, spooled.duration_s, keyframe=spooled.keyframe, file=spooled.path
+            data,
+            facts,
+            spooled.kind,
+            theme,
+            spooled.duration_s,
+            keyframe=spooled.keyframe,
+            file=spooled.path,
+            joint=spooled.joint,
         )
         self._buffer.put(spooled.place, frame)
 

@@ -180,18 +180,20 @@ class Playback:
         self._apart = data
         self._replay_from = _AFTER_THE_TITLE
 
-    def continue_from(self, newest: ShownFrame, *, joined: bool = False) -> None:
+    def continue_from(self, newest: ShownFrame, left_s: float | None = None) -> None:
         """The display still has this frame of an earlier run: go on from it, do not cut.
 
         Args:
             newest: The frame.
-            joined: Whether what comes next follows it; else it fades.
+            left_s: Seconds after which what comes next follows; None where that is no neighbour of it.
         """
         self.newest = newest
-        if joined:
-            self._left_s = self._length_s = newest.duration_s
-        else:
-            self._apart = self._on_display()
+        data = self._on_display()
+        if left_s is None or data is None:
+            self._apart = data
+            return
+        self._left_s = self._length_s = left_s
+        self._decoded = Frame(data, newest.facts, FrameKind.IN_BETWEEN, newest.theme, left_s)
 
     def tick(self, now: float) -> float:
         """Show what is due; returns the seconds until there is something to do again.

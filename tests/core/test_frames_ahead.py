@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from backend.core.frame_buffer import Frame, FrameBuffer, FrameKind
+from backend.core.frame_buffer import Frame, FrameBuffer, FrameKind, Joint
 from backend.core.frame_spool import FrameSpool
 from backend.core.frames_ahead import AheadReader, frames_ahead
 from backend.utils.picture_check import PictureFacts
@@ -77,6 +78,47 @@ def test_where_something_else_is_on_display_all_of_them_follow_by_a_fade(tmp_pat
         ahead = frames_ahead(spool.left(), shown, KNOWN)
         assert (ahead.here, ahead.joined) == (None, False)
         assert len(ahead.frames) == 7
+
+
+def test_while_one_was_faded_into_the_next_the_motion_goes_on_to_that_without_going_back(
+    tmp_path: Path,
+) -> None:
+    spool = fill(tmp_path, *range(4, 11))
+    for one in spool.left()[:3]:
+        spool.shown(one.path)
+    (tmp_path / "blend").write_bytes(picture(500))
+    ahead = frames_ahead(spool.left(), tmp_path / "blend", KNOWN, leads_on=True)
+    assert ahead.here is not None
+    assert (ahead.here.place, ahead.joined) == (6, True)
+    assert 0.0 < ahead.left_s < FRAME_S
+
+
+def test_times_that_changed_after_a_frame_was_kept_hold_after_a_restart(tmp_path: Path) -> None:
+    spool = FrameSpool(tmp_path)
+    buffer = FrameBuffer(10**8, spool)
+    places = buffer.reserve([FRAME_S] * 4)
+    for place in places:
+        buffer.put(place, frame(place + 1))
+    buffer.retime(places[1:3], [0.25, 0.4])
+    buffer.retime(places[2:3], [0.5])
+    again = FrameSpool(tmp_path)
+    assert [one.duration_s for one in again.left()] == [FRAME_S, 0.25, 0.5, FRAME_S]
+    left = again.left()
+    again.begin(left[0].path, {one.path for one in left[1:3]})
+    assert [one.duration_s for one in again.left()] == [FRAME_S, 0.25, 0.5]
+    (tmp_path / ".resume" / "ahead" / "times.json").write_text('{"1": "long", "2": -1}')
+    assert [one.duration_s for one in again.left()] == [FRAME_S] * 3
+
+
+@pytest.mark.parametrize("joint", Joint)
+def test_how_a_keyframe_is_come_to_is_known_after_a_restart(tmp_path: Path, joint: Joint) -> None:
+    spool = FrameSpool(tmp_path)
+    spool.keep(10, replace(frame(10), joint=joint))
+    buffer = FrameBuffer(10**8, spool)
+    AheadReader(buffer, {}, max_pixels=10_000).read(spool.left())
+    taken = buffer.take(0.0)
+    assert taken is not None
+    assert (taken.kind, taken.joint) == (FrameKind.KEYFRAME, joint)
 
 
 def test_where_a_memory_was_shown_since_the_dream_goes_on_by_a_fade_from_where_it_was(tmp_path: Path) -> None:

@@ -157,7 +157,7 @@ def test_frames_that_end_on_the_way_to_a_keyframe_fade_to_it_without_any_engine(
     first.settle()
     second = read_back(again(tmp_path, engine=nobody()))
     frames = frames_of(second)
-    assert [frame.joint for frame in frames] == [Joint.WALK] * 6 + [Joint.FADE]
+    assert [frame.joint for frame in frames] == [Joint.FADE] + [Joint.WALK] * 5 + [Joint.FADE]
     assert frames[-1].data == first.controller.newest.picture
 
 
