@@ -91,7 +91,10 @@ def begin_display(
     here = None if ahead.here is None else ahead.here.path
     past.spool.begin(here, {frame.path for frame in ahead.frames})
     if left_over is not None:
-        playback.continue_from(left_over, ahead.left_s if ahead.joined else None)
+        if ahead.here is not None and ahead.joined:
+            playback.continue_from(left_over, ahead.left_s, ahead.here.joint)
+        else:
+            playback.continue_from(left_over)
         return ahead
     picture = None if point is None else past.store.file(point.keyframe.picture)
     if picture is None:

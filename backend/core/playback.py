@@ -180,12 +180,15 @@ class Playback:
         self._apart = data
         self._replay_from = _AFTER_THE_TITLE
 
-    def continue_from(self, newest: ShownFrame, left_s: float | None = None) -> None:
+    def continue_from(
+        self, newest: ShownFrame, left_s: float | None = None, joint: Joint = Joint.WALK
+    ) -> None:
         """The display still has this frame of an earlier run: go on from it, do not cut.
 
         Args:
             newest: The frame.
             left_s: Seconds after which what comes next follows; None where that is no neighbour of it.
+            joint: How the dream had come to it.
         """
         self.newest = newest
         data = self._on_display()
@@ -193,7 +196,7 @@ class Playback:
             self._apart = data
             return
         self._left_s = self._length_s = left_s
-        self._decoded = Frame(data, newest.facts, FrameKind.IN_BETWEEN, newest.theme, left_s)
+        self._decoded = Frame(data, newest.facts, FrameKind.IN_BETWEEN, newest.theme, left_s, joint=joint)
 
     def tick(self, now: float) -> float:
         """Show what is due; returns the seconds until there is something to do again.

@@ -364,7 +364,7 @@ def test_a_still_of_an_earlier_run_keeps_its_time_and_what_follows_it_does_not_f
     newest = display.playback.newest
     assert newest is not None
     later = make(display.shelf.output)
-    later.playback.continue_from(newest, STILL_S)
+    later.playback.continue_from(newest, STILL_S, Joint.CUT)
     later.stills(1, first_seed=50)
     shown = later.run(STILL_S + 0.5)
     assert [round(when - 100.0) for when, _ in shown] == [STILL_S]
