@@ -44,6 +44,8 @@ DENOISE = 0.1
 """Here the painter's loop keeps 2 or 3 distinct pictures of the 30 that the words allow; at 0.45, 15."""
 
 _FRESH = 32
+_ALIKE = 24
+"""Gaps at the beginning in which nothing can be folded in yet: the detector's window."""
 _QUICK_DISK = "/dev/shm" if Path("/dev/shm").is_dir() else None
 _BESIDE_S = 60
 _THEME_S = 300
@@ -179,11 +181,15 @@ def _looked_at(painting: Painting, told: Told, of_each: int) -> Run:
 
 
 def _largest_shown(painting: Painting, told: Told, thumbnails: Floats, of_each: int) -> float:
-    """Over the gaps that turn farthest and those whose keyframes are farthest apart for their length."""
+    """Over the gaps that turn farthest and those whose keyframes are farthest apart for their length.
+
+    The first gaps, which are the same with memory and without, would hide what comes later.
+    """
     ends = [torch.from_numpy(gap.latents[[0, -1]].astype(np.float32)) for gap in told.gaps]
     angles = np.array([angle_between(*pair) for pair in ends])
     frames = np.array([len(gap.latents) - 1 for gap in told.gaps])
     speeds = np.sqrt(((thumbnails[1:] - thumbnails[:-1]) ** 2).mean(1)) / frames
+    angles[:_ALIKE], speeds[:_ALIKE] = -1.0, -1.0
     chosen = {*np.argsort(-angles)[:of_each], *np.argsort(-speeds)[:of_each]}
     return max(float(shown_steps(painting, told.gaps[at], thumbnail).max()) for at in chosen)
 
@@ -266,7 +272,7 @@ def compare(case: Case) -> Cured:
 
 def quick() -> Cured:
     """One seed, some keyframes, few frames between them: a few seconds."""
-    return compare(Case(THEMES[:1], SEEDS[0], keyframes=88, fps=2, decoded=6))
+    return compare(Case(THEMES[:1], SEEDS[0], keyframes=88, fps=3, decoded=6))
 
 
 def rows_of(seeds: Sequence[int], keyframes: int) -> dict[str, list[Case]]:

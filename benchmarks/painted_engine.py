@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from backend.core.engine import EngineFacts, EngineKind
+from backend.core.gap_frames import STRETCHES
 from backend.core.jobs import FileRef, Finished, Job, Picture
 from backend.core.model_families import EMBEDDED
 from backend.core.workflow_builder import DreamStep, Request, TextToImage, Workflow
@@ -127,29 +128,17 @@ class WalkedGap:
 
     Attributes:
         latents: Both keyframes and all in-betweens in order, ``[N, C, h, w]``, half precision.
+        t: Where on the walk they lie, 0 to 1, rising.
     """
 
     latents: NDArray[np.float16]
+    t: NDArray[np.float64]
 
-
-@dataclass
-class RecordingDecoder:
-    """Writes down the latents of every walk instead of painting them, and says that it did."""
-
-    gaps: list[WalkedGap] = field(default_factory=list)
-    _end: bytes = b""
-
-    def decode(self, batch: LatentBatch) -> PicturesJob:
-        assert batch.start is not None and batch.end is not None  # noqa: PT018 - the loop gives both
-        between = batch.latents.numpy().astype(np.float16)
-        last = batch.end.latent.numpy().astype(np.float16)
-        if batch.end.picture == self._end:  # another leg of the same gap
-            known = self.gaps.pop().latents[:-1]
-        else:
-            known = batch.start.latent.numpy().astype(np.float16)
-        self._end = batch.end.picture
-        self.gaps.append(WalkedGap(np.concatenate([known, between, last])))
-        return _Decoded((_stand_in(),) * len(batch))
+    def with_leg(self, latents: torch.Tensor, t: Sequence[float]) -> WalkedGap:
+        """The same with more in-betweens."""
+        places = np.concatenate([self.t, t])
+        order = np.argsort(places, kind="stable")
+        return WalkedGap(np.concatenate([self.latents, _half(latents)])[order], places[order])
 
 
 class PaintingDecoder:
@@ -161,6 +150,35 @@ class PaintingDecoder:
     def decode(self, batch: LatentBatch) -> PicturesJob:
         pictures = self._painting.painter.decode(batch.latents.numpy())
         return _Decoded(tuple(png.encode(picture) for picture in pictures))
+
+
+class RecordingDecoder:
+    """Writes down the latents of every walk, and paints those alone that tell the loop how to pace it.
+
+    These are the few frames of a gap that are asked for first; all of it, where it is asked for at once.
+    """
+
+    def __init__(self, painting: Painting) -> None:
+        self.gaps: list[WalkedGap] = []
+        self._paints = PaintingDecoder(painting)
+        self._end = b""
+        self._sketched = False
+
+    def decode(self, batch: LatentBatch) -> PicturesJob:
+        assert batch.start is not None and batch.end is not None  # noqa: PT018 - the loop gives both
+        begins = batch.end.picture != self._end
+        if begins:
+            self._end, self._sketched = batch.end.picture, len(batch) < STRETCHES
+            ends = _half(torch.cat([batch.start.latent, batch.end.latent]))
+            self.gaps.append(WalkedGap(ends, np.array([0.0, 1.0])))
+        self.gaps[-1] = self.gaps[-1].with_leg(batch.latents, batch.t)
+        if begins or not self._sketched:
+            return self._paints.decode(batch)
+        return _Decoded((_stand_in(),) * len(batch))
+
+
+def _half(latents: torch.Tensor) -> NDArray[np.float16]:
+    return latents.numpy().astype(np.float16)
 
 
 @cache

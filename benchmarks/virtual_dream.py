@@ -130,7 +130,8 @@ def dream(wishes: Wishes, folder: Path) -> Told:
     """Dream all of it; ``folder`` is empty, and where memory and display would lie."""
     settings = _settings(wishes, folder)
     painting, clock, told = Painting(wishes.size), VirtualClock(), Told()
-    engine, decoder = PaintedEngine(painting), RecordingDecoder(told.gaps)
+    engine, decoder = PaintedEngine(painting), RecordingDecoder(painting)
+    told.gaps = decoder.gaps
     with ExitStack() as stack:
         loop = loop_of(settings, engine, decoder, clock)
         controller, generator, gaps, buffer, aside = (
@@ -196,8 +197,6 @@ def _settings(wishes: Wishes, folder: Path) -> Settings:
             "seed": wishes.seed,
         },
         "display": {"fps": wishes.fps},
-        # The pictures of the in-betweens are not painted, so nothing can be told from their looks.
-        "interpolation": {"pacing": "uniform"},
         "prompts": {
             "folder": str(wishes.prompts),
             "order": "sequential",

@@ -112,7 +112,7 @@ class InjectionSettings:
     weakest: float = 0.6
     strongest: float = 0.9
     keyframes: int = 3
-    enough: float = 0.5
+    enough: float = 0.6
     lead: int = 4
 
 
