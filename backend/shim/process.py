@@ -14,6 +14,7 @@ from pathlib import Path
 from backend.errors import EngineUnreachable
 from backend.shim.spec import ShimSpec
 from backend.utils.child_process import Child, KeptProcess
+from backend.utils.logs import EVENT
 
 log = logging.getLogger("dreamloop.shim")
 
@@ -74,7 +75,7 @@ class ShimProcess(KeptProcess[_Shim]):
         url = self.url
         if url is not None and url != self._told:
             self._told, self.problem = url, None
-            log.info("open %s to watch, %sstudio to look after it", url, url)
+            log.info("open %s to watch, %sstudio to look after it", url, url, extra=EVENT)
         if now_s < self._look_at:
             return
         self._look_at = now_s + (_LOOK_EVERY_S if self.url else 0.5)
