@@ -346,7 +346,11 @@ class JobTracker:
             self._check_silence(tracked, now)
         elif attempt.missed_at is None:
             attempt.missed_at = now
-        elif now - attempt.missed_at >= self._patience.miss_gap_s:
+        elif now - attempt.missed_at < self._patience.miss_gap_s:
+            return
+        elif attempt.streamers and attempt.whole:  # all that it was to bring had come before it was lost
+            self._end(tracked, attempt.finish())
+        else:
             message = "the server knows nothing of it any more"
             end = Failed(attempt.prompt_id, FailureKind.LOST, message)
             tracked.losses_left = self._again(tracked, tracked.losses_left, end)

@@ -283,6 +283,15 @@ def test_a_walk_is_asked_for_as_often_as_it_goes_on_to_bring_frames() -> None:
     assert end.kind is FailureKind.NO_PICTURES
 
 
+def test_a_walk_that_is_lost_when_all_its_frames_have_come_is_done() -> None:
+    play = streaming(2)
+    play.hear(frame(0), frame(1))
+    play.tracker.listening = 2
+    play.lose()
+    assert play.last is None
+    assert isinstance(play.end(), Finished)
+
+
 def test_nobody_listening_makes_frames_wait_on_the_server() -> None:
     play = Play(graph=WALK, pictures=2, listening=None)
     assert play.attempt.posted_graph()["8"]["inputs"]["to"] == "temp"
