@@ -15,22 +15,21 @@ from backend.core.engine_jobs import DecodeJob, finished, latent_file
 from backend.core.engine_plan import Plan, Planner
 from backend.core.graph_validation import graph_problems
 from backend.core.housekeeping import Housekeeping
-from backend.core.jobs import FileRef, Graph, Job, parse_annotated
+from backend.core.jobs import FileRef, Graph, Job
 from backend.core.latent_nodes import WalkFrames
 from backend.core.model_family import ModelFamily
 from backend.core.node_catalog import NodeCatalog
-from backend.core.node_pack import NO_PACK, NodePack, PackUse
+from backend.core.node_pack import NO_PACK, NodePack
+from backend.core.streamed_walks import StreamedWalks
 from backend.core.supervisor import Supervised
 from backend.core.workflow_builder import DecodeLatents, EncodePicture, Request, Workflow
 from backend.errors import (
     EngineAnswerError,
     EngineError,
     EngineUnreachable,
-    GraphRejected,
     GraphUnfit,
     JobFailed,
 )
-from backend.interpolation.latent_encoder import write_latents
 from backend.interpolation.walk_course import Course
 from backend.utils.prompt_manager import Prompt
 
@@ -150,8 +149,7 @@ class Engine:
         self._plan: Plan | None = None
         self._catalog = NodeCatalog({})
         self._words = ("", "")
-        self._told_of: NodePack | None = None
-        self._walks_refused = False
+        self._walks = StreamedWalks(self._submit_walk, self.upload_latent)
         self._is_tidy = False
 
     @property
@@ -202,7 +200,7 @@ class Engine:
             plan.feeds_pictures,
             plan.pack,
         )
-        self._tell_of(plan.pack)
+        self._walks.found(plan.pack)
         return self.facts
 
     def _tidy_up(self) -> None:
@@ -235,7 +233,7 @@ class Engine:
                 feeds_pictures=plan.feeds_pictures,
                 pack=plan.pack,
             )
-            self._tell_of(plan.pack)
+            self._walks.found(plan.pack)
         self._planner, self._needs = planner, needs
 
     def _planned(self, planner: Planner, needs: DreamNeeds) -> Plan:
@@ -280,31 +278,8 @@ class Engine:
         )
 
     def submit_walk(self, course: Course, places: tuple[float, ...], prompt: Prompt) -> DecodeJob | None:
-        """Have the server walk, decode and stream; None where it cannot, or does not any more.
-
-        Latents that it has are named; those that it lacks, or has lost, are brought along.
-
-        Raises:
-            EngineUnreachable: If the server does not answer.
-        """
-        if self._plan is None or not self._plan.pack.used or self._walks_refused:
-            return None
-        files = tuple(parse_annotated(name) for name in course.names)
-        for bring in (False, True) if files else (True,):
-            if bring:
-                files = (self.upload_latent(write_latents(course.latents)),)
-            walk = WalkFrames(files, course.text, places, prompt.positive, prompt.negative)
-            try:
-                job = self.client.submit(
-                    self._workflow(walk).graph, deadline_s=self.job_timeout_s, pictures=len(places)
-                )
-            except GraphRejected as error:
-                log.info("the server does not take a walk: %s", error)
-            else:
-                return DecodeJob(job, len(places))
-        # Until it is connected to again, which shows what it has by then.
-        self._walks_refused = True
-        return None
+        """Have the server walk, decode and stream; see StreamedWalks.send()."""
+        return self._walks.send(course, places, prompt)
 
     def encode_picture(self, picture: bytes, timeout_s: float) -> bytes:
         """Encode a picture with the model's VAE and return the latent file.
@@ -361,12 +336,9 @@ class Engine:
         """Begin anew with another process; False if the process is not ours, and nothing was done."""
         return self._process.restart()
 
-    def _tell_of(self, pack: NodePack) -> None:
-        self._walks_refused = False
-        if pack != self._told_of:
-            self._told_of = pack
-            level = logging.WARNING if pack.use in (PackUse.OLD, PackUse.NEW) else logging.INFO
-            log.log(level, "Dreamloop's nodes on ComfyUI: %s", pack.sentence)
+    def _submit_walk(self, walk: WalkFrames, pictures: int) -> Job:
+        graph = self._workflow(walk).graph
+        return self.client.submit(graph, deadline_s=self.job_timeout_s, pictures=pictures)
 
     def _nodes(self) -> NodeCatalog:
         try:
