@@ -15,11 +15,12 @@ _GUARD_S = 60.0
 
 
 class Manager:
-    """Listens as systemd does; keeps all that it has heard, a line an entry."""
+    """Listens as systemd does; keeps all that it has heard, a line an entry, and when it listened."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "notify"
         self.heard: list[str] = []
+        self.when: list[float] = []
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind(str(self.path))
         self._socket.settimeout(0.2)
@@ -36,9 +37,11 @@ class Manager:
 
     def listen(self) -> None:
         try:
-            self.heard += self._socket.recv(65536).decode().split("\n")
+            lines = self._socket.recv(65536).decode().split("\n")
         except TimeoutError:
             return
+        self.heard += lines
+        self.when += [time.monotonic()] * len(lines)
 
     def close(self) -> None:
         self._socket.close()
