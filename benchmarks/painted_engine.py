@@ -115,6 +115,12 @@ class _Decoded:
     def done(self) -> bool:
         return True
 
+    def arrived(self) -> tuple[tuple[int, bytes], ...]:
+        return ()  # all of them come with the end
+
+    def add_arrival_callback(self, callback: Callable[[], None]) -> None:
+        """There is nothing to tell: it has ended."""
+
     def pictures(self) -> tuple[bytes, ...]:
         return self.made
 
