@@ -65,6 +65,7 @@ class Dreamloop:
         finished: Set when it has shown all the frames that were asked for, or was told to stop.
         watch: Takes up edits of the settings; None where they come from no file.
         upkeep: Says when this process has become too large; engine_upkeep, when an engine of ours has.
+        missed: Says when what could not be had at the start can be had now.
         renewal: Why this process is to end and to begin anew; None while it need not.
     """
 
@@ -76,6 +77,7 @@ class Dreamloop:
     watch: ConfigWatch | None = None
     upkeep: Upkeep | None = None
     engine_upkeep: Upkeep | None = None
+    missed: Callable[[], str | None] = lambda: None
     renewal: str | None = None
 
     @property
@@ -105,7 +107,7 @@ class Dreamloop:
 
     def _look_after_memory(self) -> None:
         if self.upkeep is not None and self.renewal is None:
-            self.renewal = self.upkeep.look()
+            self.renewal = self.missed() or self.upkeep.look()
         if self.engine_upkeep is not None and (why := self.engine_upkeep.look()) is not None:
             self.controller.renew_engine(why)
             self.engine_upkeep.begun_anew()
@@ -153,6 +155,7 @@ def compose(
         room = _room(settings)
         past = open_past(settings, lambda: room.scarce)
         memory, problem = open_memory(settings, stack)
+        missed = _missed(problem, room)
         display = _display(settings, frames, memory, past, room, stack)
         playback = display.playback
         writer = StatusWriter(
@@ -205,8 +208,8 @@ def compose(
             monitor.part,
             *([] if watch is None else [watch.part]),
             *([] if shim is None else [shim]),
+            *_mqtt(settings, stack),
         ]
-        wards += _mqtt(settings, stack)
         yield Dreamloop(
             finished,
             writer,
@@ -215,6 +218,7 @@ def compose(
             shim,
             watch,
             *_upkeep(engine, monitor),
+            missed,
         )
 
 
@@ -236,6 +240,13 @@ def _upkeep(engine: Engine, monitor: SystemMonitor) -> tuple[Upkeep, Upkeep]:
         Upkeep("Dreamloop", own_usage, lambda: monitor.wishes.own_memory, time.monotonic),
         Upkeep("the engine", engines, lambda: monitor.wishes.engine_memory, time.monotonic),
     )
+
+
+def _missed(problem: str | None, room: DiskRoom) -> Callable[[], str | None]:
+    """Who says when a memory that a full disk kept from being opened can be opened."""
+    if problem is None or not room.scarce:
+        return lambda: None
+    return lambda: None if room.scarce else "there is room on the disk for the memory again"
 
 
 def _supervise(wards: Sequence[Supervised], playback: Playback, report: Report) -> Supervisor:

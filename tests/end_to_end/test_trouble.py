@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import random
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -17,7 +15,6 @@ from typing import Any
 import psutil
 import pytest
 
-from backend.utils.control import ask
 from tests.end_to_end.daemon import Daemon, daemon, is_whole, write_config
 from tests.fakes.fake_comfy import FakeComfy
 from tests.fakes.faulty import out_of_memory
@@ -171,98 +168,6 @@ def test_an_engine_that_hangs_is_replaced_and_the_dream_goes_on(tmp_path: Path) 
                 hung.kill()
         watch.tell()
         assert watch.longest_still_s < 20
-        assert running.end() == 0
-        assert_calm(running)
-
-
-# A full disk
-
-
-def small_disk(folder: Path, megabytes: int) -> list[str]:
-    """The words that start a command with a disk of its own at ``folder``, seen by nobody else."""
-    script = f'mount -t tmpfs -o size={megabytes}m tmpfs "$0" && exec "$@"'
-    words = ["unshare", "--map-root-user", "--mount", "sh", "-c", script, str(folder)]
-    try:
-        tried = subprocess.run([*words, "true"], capture_output=True, text=True, check=False, timeout=20)
-    except OSError as error:
-        pytest.skip(f"no unshare to mount a small disk with: {error}")
-    if tried.returncode:
-        pytest.skip(f"a small disk cannot be mounted here: {tried.stderr.strip()}")
-    return words
-
-
-def fill(disk: Path) -> None:
-    """Take all the space that there is."""
-    with (disk / "filler").open("ab", buffering=0) as file:
-        for size in (2**20, 2**12):
-            with contextlib.suppress(OSError):
-                while True:
-                    file.write(bytes(size))
-
-
-def test_a_full_disk_stops_nothing_and_breaks_nothing(tmp_path: Path) -> None:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    write_config(tmp_path, storage={"output": "disk/output", "status": "disk/status"})
-    with daemon(tmp_path, prefix=small_disk(disk, 24)) as started:
-        # The daemon's own view of the files: nobody else has its disk.
-        seen = Path(f"/proc/{started.process.pid}/root{disk}")
-        running = Daemon(seen, started.process, started.log)
-        before = running.wait_for(dreams)
-        until = time.monotonic() + 3
-        told: Status = {}
-        while time.monotonic() < until or told["reason"]["code"] != "storage":
-            fill(seen)
-            told = ask(running.status_path.with_name("control.sock"), {"command": "status"}, 10.0)["status"]
-            assert is_whole(running.current())
-            file = running.status()  # stale while it cannot be written, and its frame may be gone then
-            assert not (running.output / file["frame"]["file"]).exists() or is_whole(running.frame_of(file))
-            assert time.monotonic() < until + 60
-            time.sleep(0.1)
-        assert told["status"] == "error"
-        assert "No space left" in told["reason"]["sentence"]
-        assert told["frame"]["sequence"] >= before["frame"]["sequence"]
-        old = [path for path in seen.rglob("*.tmp") if time.time() - path.stat().st_mtime > 1.0]
-        assert old == []
-        (seen / "filler").unlink()
-        running.wait_for(
-            lambda now: (
-                well(now)
-                and now["frame"]["sequence"] > told["frame"]["sequence"] + 20
-                and now["dream"]["keyframes"] > told["dream"]["keyframes"]
-            )
-        )
-        assert running.end() == 0
-        assert_calm(running)
-
-
-@pytest.mark.long
-def test_a_disk_too_small_for_the_frames_that_are_to_be_kept_does_not_end_the_dream(tmp_path: Path) -> None:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    write_config(tmp_path, storage={"output": "disk/output"}, display={"keep_seconds": 600, "fps": 40})
-    with daemon(tmp_path, prefix=small_disk(disk, 5)) as running:
-        running.wait_for(lambda now: well(now) and now["frame"]["sequence"] > now["storage"]["frames"] + 60)
-        assert running.end() == 0
-        assert_calm(running)
-        assert "the disk is full" in running.log.read_text()
-
-
-@pytest.mark.long
-def test_a_start_on_a_full_disk_waits_for_space(tmp_path: Path) -> None:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    words = small_disk(disk, 16)
-    words[words.index("sh") + 2] = words[words.index("sh") + 2].replace(
-        "&& exec", '&& { cat /dev/zero > "$0/filler" 2> "$0/err" || true; } && exec'
-    )
-    write_config(tmp_path, storage={"output": "disk/output"})
-    with daemon(tmp_path, prefix=words) as running:
-        told = running.wait_for(lambda status: status["uptime_s"] > 3)
-        assert told["reason"]["code"] == "storage"
-        assert told["status"] == "error"
-        Path(f"/proc/{running.process.pid}/root{disk}/filler").unlink()
-        running.wait_for(lambda status: dreams(status) and well(status))
         assert running.end() == 0
         assert_calm(running)
 
