@@ -167,18 +167,20 @@ class RecordingDecoder:
     def __init__(self, painting: Painting) -> None:
         self.gaps: list[WalkedGap] = []
         self._paints = PaintingDecoder(painting)
-        self._end = b""
-        self._sketched = False
+        self._known: dict[
+            bytes, tuple[int, bool]
+        ] = {}  # by the picture at the end: place, is it seen in part
 
     def decode(self, batch: LatentBatch) -> PicturesJob:
         assert batch.start is not None and batch.end is not None  # noqa: PT018 - the loop gives both
-        begins = batch.end.picture != self._end
+        begins = batch.end.picture not in self._known
         if begins:
-            self._end, self._sketched = batch.end.picture, len(batch) < STRETCHES
+            self._known[batch.end.picture] = len(self.gaps), len(batch) < STRETCHES
             ends = _half(torch.cat([batch.start.latent, batch.end.latent]))
             self.gaps.append(WalkedGap(ends, np.array([0.0, 1.0])))
-        self.gaps[-1] = self.gaps[-1].with_leg(batch.latents, batch.t)
-        if begins or not self._sketched:
+        place, sketched = self._known[batch.end.picture]
+        self.gaps[place] = self.gaps[place].with_leg(batch.latents, batch.t)
+        if begins or not sketched:
             return self._paints.decode(batch)
         return _Decoded((_stand_in(),) * len(batch))
 

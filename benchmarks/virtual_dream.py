@@ -93,6 +93,12 @@ class Told:
     decided: list[int] = field(default_factory=list)
     fresh: int = 0
 
+    def end_at(self, keyframes: int) -> None:
+        """Forget what came after so many keyframes."""
+        for row in (self.pictures, self.touched, self.levels):
+            del row[keyframes:]
+        del self.gaps[keyframes - 1 :]
+
     def touched_share(self) -> float:
         return float(np.mean(self.touched))
 
@@ -134,13 +140,7 @@ def dream(wishes: Wishes, folder: Path) -> Told:
     told.gaps = decoder.gaps
     with ExitStack() as stack:
         loop = loop_of(settings, engine, decoder, clock)
-        controller, generator, gaps, buffer, aside = (
-            loop.controller,
-            loop.generator,
-            loop.gaps,
-            loop.buffer,
-            loop.aside,
-        )
+        controller, generator, buffer, aside = loop.controller, loop.generator, loop.buffer, loop.aside
         listeners: list[Callable[[Keyframe, Tensor | None], object]] = []
         scorer = None
         if wishes.memory:
@@ -155,10 +155,11 @@ def dream(wishes: Wishes, folder: Path) -> Told:
 
         controller.on_keyframe = note
         with patch("backend.core.gap.look_at", cache(look_at)):  # of the one stand-in
-            while len(told.pictures) < wishes.keyframes:
+            # A gap is complete once two more were begun: it waits for a keyframe, and is seen in part first.
+            while len(told.gaps) <= wishes.keyframes:
                 _step(controller, scorer, buffer, clock, told)
-            _finish_gap(controller, gaps, told)
         told.fresh = aside.dreamt
+    told.end_at(wishes.keyframes)
     return told
 
 
@@ -178,14 +179,6 @@ def _step(
     if not busy:
         frame = buffer.take(clock.now)
         clock.now += frame.duration_s if frame is not None else 0.1
-
-
-def _finish_gap(controller: DreamController, gaps: GapFiller, told: Told) -> None:
-    """The walk to the last keyframe, which waits for the one after it."""
-    gaps.settle()
-    while len(told.gaps) < len(told.pictures) - 1 and controller.turn():
-        pass
-    del told.gaps[len(told.pictures) - 1 :]
 
 
 def _settings(wishes: Wishes, folder: Path) -> Settings:
