@@ -34,7 +34,8 @@ FPS, GAP_S = 10, 4
 THEME_KEYFRAMES = 10
 # The first gaps of a dream are shown before anything is known of the next ones.
 _LEFT_OUT_KEYFRAMES = 3
-_SMALL = (64, 36)
+# Velocities are told of the masses of light, as averages over squares: what is smaller flickers by itself.
+_CELL_PX = 8
 _PIXELS = NDArray[np.uint8]
 
 
@@ -170,9 +171,10 @@ def watch(way: Way, gaps: int, told: Callable[[str], object] = lambda _: None) -
 
 
 def _seen(frame: Frame) -> _Seen:
-    image = Image.open(io.BytesIO(frame.data)).convert("RGB")
-    small = oklab(np.asarray(image.resize(_SMALL, Image.Resampling.BOX)))
-    return _Seen(np.asarray(image), small, frame.duration_s, frame.kind is FrameKind.KEYFRAME)
+    pixels = np.asarray(Image.open(io.BytesIO(frame.data)).convert("RGB"))
+    height, width = pixels.shape[0] // _CELL_PX, pixels.shape[1] // _CELL_PX
+    small = oklab(pixels).reshape(height, _CELL_PX, width, _CELL_PX, 3).mean((1, 3))
+    return _Seen(pixels, small, frame.duration_s, frame.kind is FrameKind.KEYFRAME)
 
 
 def _note(motion: Motion, before: _Seen, here: _Seen, after: _Seen) -> None:
@@ -183,3 +185,25 @@ def _note(motion: Motion, before: _Seen, here: _Seen, after: _Seen) -> None:
     going = (after.small - here.small) / here.shown_s
     motion.speeds.append(float(np.linalg.norm(coming)))
     (motion.kinks if here.is_keyframe else motion.bends).append(float(np.linalg.norm(going - coming)))
+
+
+def rows(quick: bool) -> list[tuple[str, str, str]]:
+    """Both ways, over the same keyframes."""
+    gaps = 12 if quick else 50
+    old, new = watch(OLD, gaps), watch(NEW, gaps)
+    told = [
+        (f"velocity's jump at a keyframe, {gaps} gaps, of the speed", f"{new.kink:.2f}", ""),
+        ("    slerp", f"{old.kink:.2f}", ""),
+        ("    new : slerp", f"{new.kink / old.kink:.2f}", "at most 0.33"),
+        ("    between keyframes, new", f"{new.bend:.2f}", ""),
+    ]
+    for judge, name in (("colour", "Oklab difference"), ("structure", "1 - SSIM, root")):
+        for by_time, unit in ((False, "a frame"), (True, "a second")):
+            one, other = (way.uneven(judge, by_time=by_time) for way in (old, new))
+            told += [
+                (f"CV of steps {unit} by {name}, slerp", f"{one:.3f}", ""),
+                ("    new", f"{other:.3f}", ""),
+                ("    new : slerp", f"{other / one:.2f}", "at most 0.5"),
+            ]
+    gaps_s = np.array(new.gaps_s[1:])
+    return [*told, ("seconds of a gap, mean, spread (4 set)", f"{gaps_s.mean():.2f} {gaps_s.std():.2f}", "")]

@@ -23,8 +23,10 @@ log = logging.getLogger(__name__)
 _LEAST_SKETCHED = 2 * STRETCHES
 # A gap is shorter than usual by so much at the most, however little is to be seen in it.
 _SHORTEST = 0.6
-# Gaps from which the usual length is told.
-_LENGTHS = 12
+# Gaps from which the usual length is told: many, so that the speed hardly changes from gap to gap ...
+_LENGTHS = 60
+# ... unless so many in a row are all longer, or all shorter, by this factor: then the dream is another one.
+_CHANGED_GAPS, _CHANGED_BY = 5, 1.5
 
 
 class GapLayout:
@@ -150,7 +152,11 @@ class GapLayout:
             return None
         gap.measured = True
         self._lengths.append(length)
+        newest = list(self._lengths)[-_CHANGED_GAPS:]
         usual = median(self._lengths)
+        if min(newest) > _CHANGED_BY * usual or max(newest) < usual / _CHANGED_BY:
+            self._lengths = deque(newest, maxlen=_LENGTHS)
+            usual = median(newest)
         return length / usual if usual > 0.0 else 1.0
 
     def last_s(self, gap: Gap) -> float:

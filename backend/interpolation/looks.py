@@ -19,7 +19,7 @@ Look: TypeAlias = NDArray[np.float32]
 
 _WIDTH_PX = 128
 # How much edges count beside colours: with less, motion is overlooked; with more, what glows slowly.
-_EDGES = 0.65
+_EDGES = 0.62
 
 
 def look_of(image: Image) -> Look:
