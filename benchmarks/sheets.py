@@ -16,6 +16,7 @@ from backend.engine.painter import DreamPainter
 from backend.engine.painting import Latent, Pixels
 from backend.interpolation.spherical_lerp import slerp
 from backend.utils.theme_files import read_theme
+from benchmarks import flow_sheets
 from benchmarks.contact_sheet import save_jpeg, save_webp, scaled, sheet
 from benchmarks.photos import photos
 
@@ -131,18 +132,25 @@ SHEETS: dict[str, Callable[[Studio], Image.Image]] = {
 }
 
 
+_FILES = {"clip": "dream.webp", "flow": "flow.webp"}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="benchmarks.sheets", description=__doc__)
     parser.add_argument("folder", nargs="?", type=Path, default=ROOT / "docs", help="docs by default")
-    parser.add_argument("--only", choices=[*SHEETS, "clip"], action="append", help="may be named repeatedly")
+    names = [*SHEETS, "walk", "clip", "flow"]
+    parser.add_argument("--only", choices=names, action="append", help="may be named repeatedly")
     args = parser.parse_args()
     args.folder.mkdir(parents=True, exist_ok=True)
     studio = Studio(ROOT / "prompts")
-    for name in args.only or [*SHEETS, "clip"]:
+    for name in args.only or names:
         start_s = time.monotonic()
-        path: Path = args.folder / ("dream.webp" if name == "clip" else f"{name}.jpg")
-        if name == "clip":
-            size = save_webp(clip(studio), path, CLIP_FPS, CLIP_BYTES)
+        path: Path = args.folder / _FILES.get(name, f"{name}.jpg")
+        if name in ("clip", "flow"):
+            frames = clip(studio) if name == "clip" else flow_sheets.clip()
+            size = save_webp(frames, path, CLIP_FPS, CLIP_BYTES)
+        elif name == "walk":
+            size = save_jpeg(flow_sheets.sheet(), path, 2 * SHEET_BYTES)
         else:
             size = save_jpeg(SHEETS[name](studio), path, SHEET_BYTES)
         print(f"{path}  {size / 1000:.0f} kB  {time.monotonic() - start_s:.1f} s", flush=True)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import deque
-from statistics import median
 
 from backend.core.density import Density
 from backend.core.gap_frames import STRETCHES, Gap, Shot
@@ -14,6 +12,7 @@ from backend.interpolation.gap_length import LONGEST, stretch
 from backend.interpolation.hybrid_generator import HybridGenerator
 from backend.interpolation.looks import Look, look_of
 from backend.interpolation.timetable import Timetable, eased, even, perceived, shown_for
+from backend.interpolation.usual_length import UsualLength
 from backend.interpolation.walk import Knot, Walk, Waypoint
 from backend.utils.picture_check import look_at
 
@@ -23,10 +22,10 @@ log = logging.getLogger(__name__)
 _LEAST_SKETCHED = 2 * STRETCHES
 # A gap is shorter than usual by so much at the most, however little is to be seen in it.
 _SHORTEST = 0.6
-# Gaps from which the usual length is told: many, so that the speed hardly changes from gap to gap ...
-_LENGTHS = 60
-# ... unless so many in a row are all longer, or all shorter, by this factor: then the dream is another one.
-_CHANGED_GAPS, _CHANGED_BY = 5, 1.5
+# All of its frames tell its length better than some did; by so much that may change its time at the most, ...
+_REFINED = 1.2
+# ... and its frames come no faster than so many times what is set.
+_HASTE = 1.1
 
 
 class GapLayout:
@@ -65,7 +64,8 @@ class GapLayout:
         self._max_pixels = max_pixels
         self._knot: tuple[int, Knot] | None = None  # where the newest walk ended, and at which keyframe
         self._look: tuple[int, Look] | None = None  # of the newest keyframe that was looked at
-        self._lengths: deque[float] = deque(maxlen=_LENGTHS)
+        self._straight = UsualLength()  # from look to look over some frames
+        self._winding = UsualLength()  # from frame to frame
 
     def waypoint(self, keyframe: Keyframe) -> Waypoint | None:
         """The keyframe in the latent; None where it has none to be had.
@@ -129,7 +129,8 @@ class GapLayout:
             gap.seconds = self.gap_s * min(max(share, _SHORTEST), LONGEST)
         if seen:
             places = [shot.share for shot in seen]
-            gap.take_shots(perceived(places, gap.steps(), self._frames(gap), gap.seconds))
+            wished = gap.seconds * self.fps / gap.every
+            gap.take_shots(perceived(places, gap.steps(), wished, gap.seconds))
         else:
             gap.take_shots(even(self._frames(gap), gap.seconds))
 
@@ -143,7 +144,12 @@ class GapLayout:
         if gap.looks is None:
             return None
         self._measured(gap)
-        return shown_for(gap.steps(), gap.seconds)
+        steps = gap.steps()
+        if gap.every == 1 and all(shot.look is not None for shot in gap.shots):
+            exact = self.gap_s * self._winding.share(sum(steps))
+            least = max(gap.seconds / _REFINED, len(steps) / (_HASTE * self.fps))
+            gap.seconds = min(max(exact, least), gap.seconds * _REFINED)
+        return shown_for(steps, gap.seconds)
 
     def _measured(self, gap: Gap) -> float | None:
         """The length of a gap, as a share of the usual one; None where it is not known, or was told."""
@@ -151,13 +157,7 @@ class GapLayout:
         if length is None:
             return None
         gap.measured = True
-        self._lengths.append(length)
-        newest = list(self._lengths)[-_CHANGED_GAPS:]
-        usual = median(self._lengths)
-        if min(newest) > _CHANGED_BY * usual or max(newest) < usual / _CHANGED_BY:
-            self._lengths = deque(newest, maxlen=_LENGTHS)
-            usual = median(newest)
-        return length / usual if usual > 0.0 else 1.0
+        return self._straight.share(length)
 
     def last_s(self, gap: Gap) -> float:
         """How long the keyframe of a gap is shown, as long as nothing is known of the next gap."""

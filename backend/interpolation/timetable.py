@@ -49,21 +49,24 @@ def eased(frames: int, seconds: float) -> Timetable:
     return Timetable(tuple(places), (seconds / frames,) * frames)
 
 
-def perceived(places: Sequence[float], steps: Sequence[float], frames: int, seconds: float) -> Timetable:
+def perceived(places: Sequence[float], steps: Sequence[float], frames: float, seconds: float) -> Timetable:
     """Frames at steps that look equal, as far as a few of them were seen.
 
     Args:
         places: Shares of the frames that were seen, rising, between 0 and 1; they stay where they are.
         steps: How far apart they look: from the keyframe before to the first, from each to the next, and from
             the last to the keyframe at the end; one more than places.
-        frames: The most, the keyframe at the end included; a few fewer where their steps are more equal then.
+        frames: Wished for, the keyframe at the end included; a few fewer where the steps come nearer
+            to what they would be with just so many.
         seconds: From keyframe to keyframe.
     """
     lengths = _likely(_positive(steps))
-    most = max(frames, len(lengths))
+    most = max(round(frames), len(lengths))
     least = max(len(lengths), math.ceil(most * (1.0 - _SPARED)))
+    step = lengths.sum() / max(frames, len(lengths))
     counts = min(
-        (_counts(lengths, count) for count in range(most, least - 1, -1)), key=partial(_unevenness, lengths)
+        (_counts(lengths, count) for count in range(most, least - 1, -1)),
+        key=partial(_unevenness, lengths, step),
     )
     known = np.concatenate(([0.0], np.asarray(places, float), [1.0]))
     seen = np.concatenate(([0.0], np.cumsum(lengths)))
@@ -124,12 +127,10 @@ def _counts(lengths: NDArray[np.float64], frames: int) -> list[int]:
     return [int(count) for count in counts]
 
 
-def _unevenness(lengths: NDArray[np.float64], counts: Sequence[int]) -> float:
-    """Coefficient of variation of the steps of a gap, where each stretch has so many."""
+def _unevenness(lengths: NDArray[np.float64], step: float, counts: Sequence[int]) -> float:
+    """How far the steps are from ``step``, in the mean over the frames, where each stretch has so many."""
     frames = np.array(counts)
-    steps = lengths / frames
-    mean = lengths.sum() / frames.sum()
-    return float(np.sqrt((frames * (steps - mean) ** 2).sum() / frames.sum()) / mean)
+    return float((frames * np.square(lengths / frames - step)).sum() / frames.sum())
 
 
 def _monotone_cubic(
