@@ -31,7 +31,7 @@ if TYPE_CHECKING:  # `main.py --help` must not wait for pydantic
 log = logging.getLogger(__name__)
 
 _TICK_S = 0.2
-_STOP_S = 9.0
+_STOP_S = 8.0
 _NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS}
 
 

@@ -340,6 +340,7 @@ class DreamController:
             return False
         if not restarted:
             self._care.server_gone()
+            self._stay_away()  # to start one of ours again takes a while, in which the display moves on
         self._connected = False
         return True
 
