@@ -95,6 +95,11 @@ class Dreamloop:
         """Why the process must end and be started anew; None while all can be kept going."""
         return self.supervisor.given_up
 
+    @property
+    def pages(self) -> str | None:
+        """The address of the pages; None while they are not served."""
+        return None if self.shim is None else self.shim.url
+
     def tick(self) -> None:
         """Look after the parts, and keep the status file younger than a second."""
         self.supervisor.look(time.monotonic())

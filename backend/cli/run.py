@@ -17,6 +17,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Protocol
 
 from backend.cli import exit_codes
+from backend.cli.desktop import PageOpener
 from backend.cli.herald import Herald
 from backend.cli.live_line import LiveLine, describe
 from backend.errors import AlreadyRunning, PromptsError, StorageError
@@ -32,6 +33,7 @@ log = logging.getLogger(__name__)
 
 _TICK_S = 0.2
 _STOP_S = 8.0
+_OPEN = "--open"
 _NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS}
 
 
@@ -59,6 +61,11 @@ class RunningDream(Protocol):
         """Why the process is to begin anew though all is well, None while it need not."""
         ...
 
+    @property
+    def pages(self) -> str | None:
+        """The address of the pages; None while they are not served."""
+        ...
+
     def tick(self) -> None: ...
 
     def reload(self) -> Callable[[], bool]:
@@ -73,6 +80,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Declare the command."""
     parser = subparsers.add_parser("run", help="dream until told to stop (the default)")
     parser.add_argument("--frames", type=_positive, metavar="N", help="stop after N shown frames")
+    parser.add_argument(_OPEN, action="store_true", help="open the display page in the desktop's browser")
     parser.add_argument(
         "--log-file", type=Path, metavar="PATH", help="log there, in two files of 5 MB at the most"
     )
@@ -86,7 +94,10 @@ def run(args: argparse.Namespace, settings: Settings, compose: Compose, signals:
     try:
         with ExitStack() as stack, compose(settings, args.frames) as dream:
             herald.ready()
-            _watch(dream, signals, herald)
+            opener = PageOpener(environ) if args.open else None
+            if args.open and settings.shim.serve == "never":
+                log.warning("there are no pages to open (shim.serve: never)")
+            _watch(dream, signals, herald, opener)
             shown, given_up, renewal = dream.status, dream.given_up, dream.renewal
             herald.stopping()
             stack.enter_context(_ends_in_time(exit_codes.OK if given_up is None else exit_codes.FAULT))
@@ -110,7 +121,8 @@ def run(args: argparse.Namespace, settings: Settings, compose: Compose, signals:
 def begin_anew(environ: Mapping[str, str]) -> None:
     """The same program in this process, whose id stays as service managers know it."""
     logging.shutdown()
-    os.execve(sys.executable, sys.orig_argv, dict(environ))  # noqa: S606 - that is what it is for
+    words = [word for word in sys.orig_argv if word != _OPEN]  # the page is open, and finds us again
+    os.execve(sys.executable, words, dict(environ))  # noqa: S606 - that is what it is for
 
 
 @contextmanager
@@ -163,7 +175,7 @@ class Signals:
             self.stop = True
 
 
-def _watch(dream: RunningDream, signals: Signals, herald: Herald) -> None:
+def _watch(dream: RunningDream, signals: Signals, herald: Herald, opener: PageOpener | None) -> None:
     """Keep the status fresh, the terminal's line calm and the watchdog quiet until it is time to stop."""
     line = LiveLine(sys.stderr)
     on_terminal = line.on_terminal
@@ -175,6 +187,8 @@ def _watch(dream: RunningDream, signals: Signals, herald: Herald) -> None:
                     _hung_up(dream, signals, herald, on_terminal)
                 dream.tick()
                 line.show(dream.status)
+                if opener is not None:
+                    opener.look(dream.pages)
                 herald.turn(dream.stalled, lambda: describe(dream.status))
             except Exception:
                 log.exception("the status stumbled; the dream goes on")

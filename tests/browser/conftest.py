@@ -25,9 +25,12 @@ WAIT_MS = 60_000
 _LOOK_MS = 50
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """Headless Chromium; what lacks it skips."""
+    """Headless Chromium; what lacks it skips.
+
+    Of one module, since Playwright holds the event loop of the thread for as long as it is there.
+    """
     playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright (requirements-dev.lock)")
     program = shutil.which("chromium") or shutil.which("chromium-browser")
     if program is None:

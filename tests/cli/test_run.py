@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from backend.cli import run
+from backend.cli.desktop import PageOpener
 from backend.config import Settings, load_settings
 from backend.errors import StorageError
 from backend.utils.status_schema import State, Status, StatusBody, compose
@@ -28,6 +29,7 @@ class Dream:
         self.given_up = given_up
         self.stalled: str | None = None
         self.renewal: str | None = None
+        self.pages: str | None = None
         self.ticks = self.reloads = 0
 
     @property
@@ -51,14 +53,21 @@ class NoSignals:
     stop = hangup = False
 
 
-def ran(folder: Path, dream: Dream, stop: Any = lambda: None, signals: Any = None) -> int:
+def ran(
+    folder: Path,
+    dream: Dream,
+    stop: Any = lambda: None,
+    signals: Any = None,
+    opens: bool = False,
+    **changes: Any,
+) -> int:
     @contextmanager
     def compose_it(settings: Settings, frames: int | None) -> Iterator[Dream]:
         yield dream
         stop()
 
-    settings = load_settings(write_config(folder), {}).settings
-    args = argparse.Namespace(frames=None)
+    settings = load_settings(write_config(folder, **changes), {}).settings
+    args = argparse.Namespace(frames=None, open=opens)
     return run.run(args, settings, compose_it, signals or NoSignals())  # type: ignore[arg-type]
 
 
@@ -91,6 +100,35 @@ def test_whoever_is_told_to_stop_does_not_begin_anew(tmp_path: Path, monkeypatch
     assert begun == []
 
 
+def test_the_pages_that_were_opened_once_are_not_opened_again_by_the_one_who_begins_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("sys.orig_argv", ["python", "main.py", "run", "--open", "--frames", "5"])
+    told: list[list[str]] = []
+    monkeypatch.setattr(os, "execve", lambda program, words, environ: told.append(words))
+    run.begin_anew({})
+    assert told == [["python", "main.py", "run", "--frames", "5"]]
+
+
+@pytest.mark.parametrize("opens", [True, False])
+def test_the_page_is_opened_for_who_asks_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, opens: bool
+) -> None:
+    looked: list[str | None] = []
+    monkeypatch.setattr(PageOpener, "look", lambda _self, address: looked.append(address))
+    dream = Dream()
+    dream.pages = "http://127.0.0.1:8422/"
+    assert ran(tmp_path, dream, opens=opens, shim={"serve": "always"}) == 0
+    assert set(looked) == ({dream.pages} if opens else set())
+
+
+def test_who_wants_pages_that_are_not_served_is_told_why_there_are_none(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert ran(tmp_path, Dream(), opens=True, shim={"serve": "never"}) == 0
+    assert "no pages to open (shim.serve: never)" in caplog.text
+
+
 def test_a_part_that_cannot_be_kept_going_ends_it_with_70(tmp_path: Path) -> None:
     assert ran(tmp_path, Dream(given_up="playback failed 6 times within 60 s")) == 70
 
@@ -111,7 +149,7 @@ def test_a_folder_that_cannot_be_used_is_told_by_its_setting_with_what_would_hel
         yield
 
     settings = load_settings(write_config(tmp_path), {}).settings
-    ended = run.run(argparse.Namespace(frames=None), settings, refuse, NoSignals())  # type: ignore[arg-type]
+    ended = run.run(argparse.Namespace(frames=None, open=False), settings, refuse, NoSignals())  # type: ignore[arg-type]
     assert ended == 74
     said = capsys.readouterr().err
     assert "storage.output" in said

@@ -49,7 +49,7 @@ KINDS = [
     "/api/prompt",
     "/api/themes",
 ]
-KINDS += ["/api/config", "/api/models", "/api/log", "/queue", "/livez", "/readyz", "/startupz"]
+KINDS += ["/api/config", "/api/models", "/api/log", "/queue", "/livez", "/readyz", "/startupz", "/metrics"]
 
 
 def operations(schema: Any, begins: str) -> list[Any]:
