@@ -31,10 +31,12 @@ def run(args: argparse.Namespace) -> int:
     """Serve until told to stop; the first line on standard output is JSON with the address."""
     from backend.errors import ConfigError, StorageError
     from backend.shim.app import create_app
+    from backend.shim.room import widen
     from backend.shim.server import address_of, bound, serve
     from backend.utils.logs import set_up_logging
 
     set_up_logging("info")
+    widen()
     if args.spec is not None:  # the daemon puts time and level to what we say
         logging.basicConfig(format="%(message)s", stream=sys.stderr, force=True)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)

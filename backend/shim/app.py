@@ -16,6 +16,7 @@ from backend.shim.frame_files import FrameFiles
 from backend.shim.guard import Access, Guard, known_origins
 from backend.shim.memory_files import MemoryFiles
 from backend.shim.pages import page_routes
+from backend.shim.room import streams
 from backend.shim.routes_control import control_routes
 from backend.shim.routes_frames import frame_routes
 from backend.shim.routes_memory import memory_routes
@@ -43,7 +44,7 @@ def create_app(spec: ShimSpec) -> FastAPI:
     )
     feed = StatusFeed(spec.status / "status.json", time.monotonic)
     daemon = Daemon(spec.status)
-    frames, viewers = FrameFiles(spec.output), Viewers(MOST)
+    frames, viewers = FrameFiles(spec.output), Viewers(MOST, streams())
 
     @contextlib.asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:

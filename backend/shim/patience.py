@@ -9,6 +9,7 @@ from starlette.types import Message, Receive, Scope
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from backend.shim.answers import Code, RefusedError
+from backend.shim.room import connections
 
 REQUEST_S = 10.0
 """From the first byte of a request, or from connecting, to its last."""
@@ -26,6 +27,9 @@ class PatientProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client is there: it has so long to ask for something."""
         super().connection_made(transport)
+        if len(self.connections) > connections():
+            transport.abort()
+            return
         self._expect()
 
     def data_received(self, data: bytes) -> None:

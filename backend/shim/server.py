@@ -9,11 +9,11 @@ import uvicorn
 from fastapi import FastAPI
 
 from backend.shim.patience import PatientProtocol
+from backend.shim.room import answered, connections
 
 log = logging.getLogger(__name__)
 
 _BACKLOG = 512
-_CONNECTIONS = 1500
 _GOODBYE_S = 2
 _KEEP_ALIVE_S = 30
 
@@ -52,7 +52,8 @@ def serve(app: FastAPI, listener: socket.socket) -> None:
         access_log=False,
         server_header=False,
         ws="none",
-        limit_concurrency=_CONNECTIONS,
+        limit_concurrency=answered(),
+        backlog=min(_BACKLOG, connections()),  # so many are taken at once, before any is refused
         timeout_keep_alive=_KEEP_ALIVE_S,
         timeout_graceful_shutdown=_GOODBYE_S,
     )

@@ -21,10 +21,12 @@ class Viewers:
 
     Args:
         most: How many of each kind there may be.
+        together: How many of all kinds.
     """
 
-    def __init__(self, most: Mapping[str, int]) -> None:
+    def __init__(self, most: Mapping[str, int], together: int) -> None:
         self._most = dict(most)
+        self._together = together
         self._now: Counter[str] = Counter()
 
     @property
@@ -63,8 +65,11 @@ class Viewers:
         return _Stream(self._counted(kind, pieces), headers=kept, media_type=media_type)
 
     def _check(self, kind: str) -> None:
-        if self._now[kind] >= self._most[kind]:
-            raise RefusedError(503, Code.BUSY, f"there are too many {kind} already", {"Retry-After": "5"})
+        too_many = kind if self._now[kind] >= self._most[kind] else None
+        if too_many is None and self._now.total() >= self._together:
+            too_many = "viewers"
+        if too_many is not None:
+            raise RefusedError(503, Code.BUSY, f"there are too many {too_many} already", {"Retry-After": "5"})
 
     async def _counted(self, kind: str, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         with self.admit(kind):

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import itertools
+import signal
 import time
 from typing import Any
 
-from backend.core import playback, supervisor
+from backend.core import playback, supervisor, upkeep
 from backend.core.controller import DreamController
 from backend.core.playback import Playback
 from backend.core.scorer import Scorer
 from backend.utils import part
 
 _HEALTHY_TICKS = 40
+LEAK_BYTES = 300_000_000
 
 
 def _in_a_hurry() -> None:
@@ -59,3 +61,15 @@ def threads_die_once() -> None:
                 raise left.pop()
 
         _falls_ill(kind, "turn", 30, die)
+
+
+def grows_when_told() -> None:
+    """SIGUSR1 makes it leak; what is too large is seen within a second, not within minutes."""
+    upkeep.LOOK_S = 0.1  # type: ignore[misc]
+    upkeep._LEAST_UPTIME_S = 0.0  # type: ignore[misc]
+    leak_when_told()
+
+
+def leak_when_told() -> None:
+    leaked = []
+    signal.signal(signal.SIGUSR1, lambda *_: leaked.append(b"leak" * (LEAK_BYTES // 4)))
