@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from backend.utils.disk_room import DiskRoom
     from backend.utils.logs import LogTail
     from backend.utils.prompt_manager import PromptManager
+    from backend.utils.renewals import Renewals
     from backend.utils.status_schema import Status
     from backend.utils.status_writer import StatusWriter
     from backend.utils.system_monitor import SystemMonitor
@@ -127,7 +128,10 @@ class Dreamloop:
 
 @contextmanager
 def compose(
-    settings: Settings, frames: int | None, source: ConfigSource | None = None
+    settings: Settings,
+    frames: int | None,
+    source: ConfigSource | None = None,
+    renewals: Renewals | None = None,
 ) -> Iterator[Dreamloop]:
     """Build the parts, start them in order, and stop them in reverse on the way out.
 
@@ -135,6 +139,7 @@ def compose(
         settings: All of them; each part is handed what it needs.
         frames: Stop after so many shown frames; None for never.
         source: The file of the settings, whose edits are to be taken up; None for none.
+        renewals: How often this process has begun anew before; None for never.
 
     Raises:
         AlreadyRunning: If another Dreamloop owns the output or status folder.
@@ -164,11 +169,13 @@ def compose(
         display = _display(settings, frames, memory, past, room, stack)
         playback = display.playback
         writer = StatusWriter(
-            settings.storage.status / "status.json", partial(first_body, playback, display.shelf, past.point)
+            settings.storage.status / "status.json",
+            partial(first_body, playback, display.shelf, past.point, renewals),
         )
         _begin_to_show(playback, writer, finished, stack)
         engine, note = open_engine(settings, stack)
         controller, report, aside = _loop(settings, engine, prompts, display, rng, note, past, stack)
+        report.renewals = renewals
         report.memory = MemoryReport(memory, problem, enabled=settings.memory.enabled)
         recorder = _record(settings, engine, report, room, stack)
         told_of_keyframes: list[KeyframeListener] = [recorder.offer]
@@ -180,8 +187,7 @@ def compose(
             wards.append(scorer.part)
         controller.on_keyframe = lambda *news: [tell(*news) for tell in told_of_keyframes]
         monitor = open_monitor(settings.machine, controller, engine, report, room)
-        parts = LiveParts(report, recorder, display.remembering, memory, monitor)
-        watch = None if source is None else open_watch(source, parts)
+        watch = open_watch(source, LiveParts(report, recorder, display.remembering, memory, monitor))
         writer.snapshot = report.body
         stack.callback(writer.publish)
         desk = Desk(
@@ -573,10 +579,12 @@ def _no_memory(problem: str | None, _request: Mapping[str, Any]) -> dict[str, An
 
 def _run(args: argparse.Namespace) -> int:
     from backend.cli import run
+    from backend.utils.renewals import Renewals
 
-    signals = run.Signals()
+    signals, renewals = run.Signals(), Renewals.taken_from(os.environ)
     source = _source(args)
-    return run.run(args, source.loaded.settings, partial(compose, source=source), signals)
+    composed = partial(compose, source=source, renewals=renewals)
+    return run.run(args, source.loaded.settings, composed, signals, renewals)
 
 
 def _doctor(args: argparse.Namespace) -> int:

@@ -55,8 +55,10 @@ class LiveParts:
     monitor: SystemMonitor
 
 
-def open_watch(source: ConfigSource, parts: LiveParts) -> ConfigWatch:
-    """Who takes up edits of the settings, and tells of them in the status; not yet started."""
+def open_watch(source: ConfigSource | None, parts: LiveParts) -> ConfigWatch | None:
+    """Who takes up edits of the settings, where they have a file, and tells the status; not yet started."""
+    if source is None:
+        return None
     live = LiveSettings()
     watch = ConfigWatch(source, live, check=check_dream, clock=time.monotonic, wall=lambda: datetime.now(UTC))
     register_parts(live, source.loaded.settings, parts, watch.refuse)

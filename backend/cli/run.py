@@ -23,6 +23,7 @@ from backend.cli.live_line import LiveLine, describe
 from backend.errors import AlreadyRunning, PromptsError, StorageError
 from backend.service.notify import ServiceManager
 from backend.utils.logs import EVENT
+from backend.utils.renewals import Renewals
 
 if TYPE_CHECKING:  # `main.py --help` must not wait for pydantic
     from backend.config import Settings
@@ -87,8 +88,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     return parser
 
 
-def run(args: argparse.Namespace, settings: Settings, compose: Compose, signals: Signals) -> int:
-    """Dream; returns the exit status."""
+def run(
+    args: argparse.Namespace,
+    settings: Settings,
+    compose: Compose,
+    signals: Signals,
+    renewals: Renewals | None = None,
+) -> int:
+    """Dream; returns the exit status. ``renewals`` are what the lives of this process before it came to."""
     environ = dict(os.environ)
     herald = Herald(ServiceManager.taken_from(os.environ, os.getpid()), time.monotonic)
     try:
@@ -114,7 +121,7 @@ def run(args: argparse.Namespace, settings: Settings, compose: Compose, signals:
     log.info("stopped after %d shown frames; the newest is number %d", shown.display.frames_shown, number)
     if given_up is None and renewal is not None and not signals.stop:
         log.warning("%s: it begins anew", renewal, extra=EVENT)
-        begin_anew(environ)
+        begin_anew({**environ, **(renewals or Renewals()).and_one(renewal).told()})
     return exit_codes.OK if given_up is None else exit_codes.FAULT
 
 

@@ -20,6 +20,7 @@ def lines_of(status: Status) -> list[str]:
         "memory": _memory(status),
         "storage": _storage(status),
         "so far": _so_far(status),
+        "restarts": _restarts(status),
         "themes": ", ".join(status.prompts.themes) or "none",
         "problems": "; ".join(status.prompts.problems),
         "settings": _settings(status),
@@ -72,6 +73,16 @@ def _decoder(status: Status) -> str:
     if dream.decoder == "engine" and dream.decoder_problem is None:
         return ""
     return "; ".join(filter(None, (f"in-betweens by {dream.decoder}", dream.decoder_problem)))
+
+
+def _restarts(status: Status) -> str:
+    """Only where there were any."""
+    restarts = status.restarts
+    parts = [
+        f"began anew {restarts.own} times, last since {restarts.own_why}" if restarts.own else "",
+        f"the engine {restarts.engine} times, last since {restarts.engine_why}" if restarts.engine else "",
+    ]
+    return "; ".join(filter(None, parts))
 
 
 def _memory(status: Status) -> str:

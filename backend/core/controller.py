@@ -254,6 +254,16 @@ class DreamController:
         return None if self._resuming is None else self._resuming.problem
 
     @property
+    def engine_restarts(self) -> int:
+        """How often an engine of ours was begun anew."""
+        return self._care.restarts
+
+    @property
+    def engine_restarted_why(self) -> str | None:
+        """Why, the last time; None for never."""
+        return self._care.restarted_why
+
+    @property
     def connected(self) -> bool:
         """Whether the engine has answered and nothing has been heard to the contrary."""
         return self._connected
@@ -291,8 +301,8 @@ class DreamController:
         """Another process of the engine, now that nothing of ours is with this one."""
         if self._renewing is None or self._pending is not None or self._gaps.busy_at_engine:
             return False
-        self._renewing = None
-        return self._care.renew()
+        why, self._renewing = self._renewing, None
+        return self._care.renew(why)
 
     def _let_go(self) -> bool:
         """Once what was under way has come, the engine lets go of its memory; the display moves on alone."""

@@ -37,6 +37,8 @@ class EngineCare:
         sizes: Share of each side of the keyframes.
         batches: Share of the frames that travel as one job.
         sick: What is wrong with the engine and what has to be done, for people; None while it works.
+        restarts: How often an engine of ours was begun anew.
+        restarted_why: Why, the last time; None for never.
     """
 
     def __init__(self, engine: Restartable) -> None:
@@ -44,6 +46,8 @@ class EngineCare:
         self.sizes = Ladder(_SIZES)
         self.batches = Ladder(_BATCHES)
         self.sick: str | None = None
+        self.restarts = 0
+        self.restarted_why: str | None = None
         self._engine = engine
         # Apart, since pictures are still decoded by a device that fails in sampling, and by one that is slow.
         self._keyframes_in_a_row: Counter[FailureKind] = Counter()
@@ -94,15 +98,22 @@ class EngineCare:
             self.breaker.close()
         self.breaker.undecided()
 
-    def renew(self) -> bool:
+    def renew(self, why: str) -> bool:
         """Begin an engine of ours anew though it is well; False where it is none, and nothing was done."""
-        self._restarted = self._engine.restart() or self._restarted
-        return self._restarted
+        return self._restart(why) or self._restarted
 
     def take_restarted(self) -> bool:
         """Whether the engine was restarted since this was last asked."""
         restarted, self._restarted = self._restarted, False
         return restarted
+
+    def _restart(self, why: str) -> bool:
+        ours = self._engine.restart()
+        if ours:
+            self.restarts += 1
+            self.restarted_why = why
+            self._restarted = True
+        return ours
 
     @property
     def _percent(self) -> float:
@@ -129,11 +140,10 @@ class EngineCare:
                     self._fell_sick(kind, error, now)
 
     def _fell_sick(self, kind: FailureKind, error: JobFailed, now: float) -> None:
-        ours = self._engine.restart()
+        ours = self._restart(str(error))
         if ours:
             self._forget()
             self._restarts_in_a_row += 1
-            self._restarted = True
         # A restart in vain need not be repeated at once.
         if self._restarts_in_a_row > 1 or (kind is FailureKind.DEVICE and not ours):
             self.breaker.open(now)

@@ -20,6 +20,7 @@ from backend.interpolation.decoder import Decoder
 from backend.interpolation.decoder_choice import decoder_told
 from backend.utils.disk_room import DiskRoom
 from backend.utils.prompt_manager import PromptManager
+from backend.utils.renewals import Renewals
 from backend.utils.status_schema import (
     ConfigStatus,
     DisplayStatus,
@@ -30,6 +31,7 @@ from backend.utils.status_schema import (
     PromptsStatus,
     Reason,
     ReasonCode,
+    RestartsStatus,
     SaidStatus,
     State,
     StatusBody,
@@ -57,6 +59,7 @@ class Report:
         decoder: Of in-betweens; None for the engine with the keyframes' own VAE.
         wall: Now, with a zone.
         recorded: What is kept for films.
+        renewals: How often this process has begun anew before; None for never.
         clock: Monotonic seconds, the clock of ``ShownFrame.shown_at``.
     """
 
@@ -77,6 +80,7 @@ class Report:
     hangs: Callable[[], str | None] = lambda: None
     machine: Callable[[], MachineStatus] = MachineStatus
     room: DiskRoom | None = None
+    renewals: Renewals | None = None
     wall: Callable[[], datetime] = lambda: datetime.now(UTC)
     clock: Callable[[], float] = time.monotonic
 
@@ -96,6 +100,7 @@ class Report:
             memory=self.memory.body(),
             config=config,
             hangs=self.hangs(),
+            restarts=_restarts(self.renewals, self.controller),
             note=self.note,
         )
 
@@ -209,11 +214,28 @@ def _reason(reason: Reason, config: ConfigStatus, room: DiskRoom | None) -> Reas
     )
 
 
-def first_body(playback: Playback, shelf: FrameShelf, point: ResumePoint | None) -> StatusBody:
+def _restarts(renewals: Renewals | None, controller: DreamController | None = None) -> RestartsStatus:
+    own = renewals or Renewals()
+    if controller is None:
+        return RestartsStatus(own=own.count, own_why=own.why)
+    return RestartsStatus(
+        own=own.count,
+        own_why=own.why,
+        engine=controller.engine_restarts,
+        engine_why=controller.engine_restarted_why,
+    )
+
+
+def first_body(
+    playback: Playback, shelf: FrameShelf, point: ResumePoint | None, renewals: Renewals | None = None
+) -> StatusBody:
     """The status before an engine is chosen: what is on display, and what an earlier run had come to."""
     frame = frame_status(playback.newest, shelf, datetime.now(UTC), time.monotonic())
     return StatusBody(
-        state=State.STARTING, frame=frame, dream=DreamStatus() if point is None else _dreamt_before(point)
+        state=State.STARTING,
+        frame=frame,
+        dream=DreamStatus() if point is None else _dreamt_before(point),
+        restarts=_restarts(renewals),
     )
 
 

@@ -57,6 +57,8 @@ _COUNTERS: Mapping[str, tuple[Path, str]] = {
     "keyframes_judged": (("memory", "judged"), "Keyframes judged by the memory"),
     "keyframes_remembered": (("memory", "remembered"), "Keyframes that were remembered"),
     "injections": (("memory", "injections"), "Memories folded back into the dream"),
+    "own_restarts": (("restarts", "own"), "Times that this process began anew by itself"),
+    "engine_restarts": (("restarts", "engine"), "Engines of its own begun anew in this run"),
     "config_reloads": (("config", "taken"), "Edits of the settings that were taken over"),
     "config_reloads_refused": (("config", "refused"), "Edits that could not be used"),
 }

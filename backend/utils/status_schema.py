@@ -394,6 +394,15 @@ class MachineStatus(_Part):
     gpu: GpuStatus | None = Field(default=None, description="null where there is none, or it does not answer")
 
 
+class RestartsStatus(_Part):
+    """What Dreamloop has ended and begun anew for the dream's sake; kills and crashes are not among them."""
+
+    own: Count = Field(default=0, description="times that this process began anew by itself")
+    own_why: Text | None = Field(default=None, description="why, the last time; null for never")
+    engine: Count = Field(default=0, description="engines of its own begun anew in this run")
+    engine_why: Text | None = Field(default=None, description="why, the last time; null for never")
+
+
 class StatusBody(_Part):
     """What the controller knows; the rest of the status follows from it."""
 
@@ -412,6 +421,9 @@ class StatusBody(_Part):
     config: ConfigStatus = Field(default=ConfigStatus(), description="do the settings of the file hold?")
     hangs: Text | None = Field(
         default=None, description="which part stands still though it should not, null while the dream lives"
+    )
+    restarts: RestartsStatus = Field(
+        default=RestartsStatus(), description="what was ended and begun anew by itself"
     )
     note: Text = Field(default="", description="one thing worth knowing about this run, for people")
 

@@ -15,6 +15,7 @@ from backend.cli import run
 from backend.cli.desktop import PageOpener
 from backend.config import Settings, load_settings
 from backend.errors import StorageError
+from backend.utils.renewals import Renewals
 from backend.utils.status_schema import State, Status, StatusBody, compose
 from tests.end_to_end.daemon import write_config
 
@@ -88,6 +89,7 @@ def test_a_process_that_has_grown_too_large_ends_in_order_and_begins_anew(
     assert ran(tmp_path, dream, stop=lambda: order.append(len(begun))) == 0
     assert order == [0]  # all was stopped before
     assert begun[0]["NOTIFY_SOCKET"] == "/nowhere/at/all"
+    assert Renewals.taken_from(begun[0]) == Renewals(1, "Dreamloop holds too much")
 
 
 def test_whoever_is_told_to_stop_does_not_begin_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

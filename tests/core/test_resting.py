@@ -108,7 +108,8 @@ def test_an_engine_of_ours_is_begun_anew_once_nothing_is_with_it(tmp_path: Path)
     while made.engine.restarts == 0:
         made.finish_next()
     made.wait(2.0)
-    assert made.engine.restarts == 1
+    assert made.engine.restarts == made.controller.engine_restarts == 1
+    assert made.controller.engine_restarted_why == "the engine holds 40,000 MB"
     assert made.engine.connects == connects + 1
 
 
@@ -120,5 +121,5 @@ def test_an_engine_of_others_is_left_alone_and_the_dream_goes_on(tmp_path: Path)
         made.finish_next()
     made.show(3.0)
     made.wait(2.0)
-    assert made.engine.restarts == 0
+    assert made.engine.restarts == made.controller.engine_restarts == 0
     assert "k" in made.waiting_jobs

@@ -112,22 +112,18 @@ class Daemon:
 
 
 @contextmanager
-def daemon(
-    folder: Path, *words: str, prefix: Sequence[str] = (), program: Sequence[str] = (str(MAIN),)
-) -> Iterator[Daemon]:
+def daemon(folder: Path, *words: str, prefix: Sequence[str] = ()) -> Iterator[Daemon]:
     """Start ``main.py run`` on the config in ``folder``; it is gone at the end, whatever happens.
 
-    ``prefix`` are the words of a command that starts it in other surroundings, in its own process;
-    ``program`` is what Python runs instead of main.py.
+    ``prefix`` are the words of a command that starts it in other surroundings, in its own process.
     """
     log = folder / "daemon.log"
     with log.open("wb") as file:
         process = subprocess.Popen(
-            [*prefix, sys.executable, *program, "--config", str(folder / "config.yaml"), "run", *words],
+            [*prefix, sys.executable, str(MAIN), "--config", str(folder / "config.yaml"), "run", *words],
             stdout=file,
             stderr=file,
             env=environment(),
-            cwd=MAIN.parent,
         )
     running = Daemon(folder, process, log)
     try:

@@ -42,7 +42,9 @@ def _be_the_daemon(config: str, log: str, environment: str, sickness: str) -> No
         nothing = os.open(os.devnull, os.O_RDONLY)
         for own, instead in ((0, nothing), (1, descriptor), (2, descriptor)):
             os.dup2(instead, own)
-        status = main.main(["--config", config, "run"])
+        words = ["--config", config, "run"]
+        sys.orig_argv[:] = [sys.executable, main.__file__, *words]  # as who begins anew will begin
+        status = main.main(words)
         sys.stdout.flush()
         sys.stderr.flush()
     finally:

@@ -97,6 +97,11 @@ class QuickStarts:
         self._pid = int(self._server.ask("start", *words, told, sickness))
         return self._pid
 
+    @property
+    def pid(self) -> int:
+        """Of the daemon that runs."""
+        return self._pid
+
     def wait(self) -> int:
         """How the process ends by itself."""
         pid, self._pid = self._pid, 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import resource
 import signal
 import time
 from typing import Any
@@ -14,6 +15,7 @@ from backend.core.scorer import Scorer
 from backend.utils import part
 
 _HEALTHY_TICKS = 40
+FILES = 64
 LEAK_BYTES = 300_000_000
 
 
@@ -67,9 +69,11 @@ def grows_when_told() -> None:
     """SIGUSR1 makes it leak; what is too large is seen within a second, not within minutes."""
     upkeep.LOOK_S = 0.1  # type: ignore[misc]
     upkeep._LEAST_UPTIME_S = 0.0  # type: ignore[misc]
-    leak_when_told()
-
-
-def leak_when_told() -> None:
     leaked = []
     signal.signal(signal.SIGUSR1, lambda *_: leaked.append(b"leak" * (LEAK_BYTES // 4)))
+
+
+def has_few_files_and_grows_when_told() -> None:
+    """It, its next life and its children may open few files."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (FILES, FILES))
+    grows_when_told()
