@@ -17,7 +17,7 @@ from backend.core.frame_buffer import Frame, FrameBuffer, FrameKind, Joint
 from backend.core.frame_shelf import FrameShelf, ShownFrame
 from backend.core.liveness import Vital
 from backend.core.pace import Pace
-from backend.core.replay import Replay
+from backend.core.replay import KeptFrame, Replay
 from backend.core.title_frame import dark_frame
 from backend.errors import DreamloopError, PictureRejected, StorageError
 from backend.utils.part import Part
@@ -38,6 +38,8 @@ _RATE_FRAMES = 31
 _LEAP_FRAMES = 3
 _SHARE_FRAMES = 300
 _SILENT_FRAMES = 5
+# Of a frame's time: what was shown more briefly is shown so long when it is shown again.
+_SHORTEST = 0.5
 _DARK_SIZE = (768, 432)
 _AFTER_THE_TITLE = sys.maxsize
 # A disk that takes longer for a frame hangs; so does a display that is late by so much.
@@ -57,7 +59,7 @@ class Playback:
 
     Args:
         fps: Frames per second at a pace of 1.
-        replay_s: How long a kept frame is shown again at the least; None for one frame's time.
+        replay_s: How long a kept frame is shown again at the least; None for as long as it was shown.
         recall: Frames without end to move on with while the engine is away, given the picture on display;
             where it gives none, kept frames are shown again.
         limit: Show no more frames than this; None for no limit.
@@ -122,7 +124,7 @@ class Playback:
     def retime(self, fps: float, replay_s: float | None) -> None:
         """Go by these from the next picture on; arguments as at the beginning."""
         self._frame_s = 1.0 / fps
-        self._replay_s = replay_s or self._frame_s
+        self._replay_s = replay_s
 
     @property
     def shown_fps(self) -> float:
@@ -335,7 +337,7 @@ class Playback:
         if self._replay is None:
             self._replay = replay
             self._shelf.pin(replay.paths)
-        length_s = max(kept.duration_s, self._replay_s)
+        length_s = self._again_s(kept)
         self._show_kept(replay, kept.path, length_s)
         return length_s
 
@@ -359,6 +361,12 @@ class Playback:
         self._show(frame)
         self._apart = frame.data
         return frame.duration_s
+
+    def _again_s(self, kept: KeptFrame) -> float:
+        """How long a kept frame is shown again; a walk goes on at the pace that it had."""
+        if self._replay_s is not None:
+            return max(kept.duration_s, self._replay_s)
+        return max(kept.duration_s or self._frame_s, _SHORTEST * self._frame_s)
 
     def _show_kept(self, replay: Replay, path: Path, length_s: float) -> None:
         try:

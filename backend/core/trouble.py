@@ -22,7 +22,8 @@ from backend.utils.status_schema import Reason, ReasonCode
 log = logging.getLogger(__name__)
 
 _FIRST_WAIT_S = 0.5
-_LONGEST_WAIT_S = 30.0
+_LONGEST_WAIT_S = 20.0
+"""With connecting and a keyframe on top, a dream goes on within half a minute of its engine's return."""
 # The same complaint is logged no more often; of so many different ones it is remembered when they were.
 _LOG_EVERY_S = 60.0
 _LOGGED_KEPT = 16
@@ -79,6 +80,8 @@ class Trouble:
 
     def happened(self, error: Exception, now: float) -> None:
         """Count a failure; the next try waits longer each time."""
+        if self._is_known(error):
+            return
         wait_s = self._backoff.next_s()
         self._until = now + wait_s
         self.last_error = str(error)
@@ -97,6 +100,11 @@ class Trouble:
         self._reason = Reason(code=code, sentence=f"{error}; {wish}")
         if self._is_news(str(error), now):
             log.warning("%s; %s (next try in %.1f s)", error, wish, wait_s)
+
+    def _is_known(self, error: Exception) -> bool:
+        """Whether it is a job that an engine which is away took with it: that is one trouble, not two."""
+        is_away = self._reason is not None and self._reason.code is ReasonCode.ENGINE_UNREACHABLE
+        return is_away and isinstance(error, JobFailed) and error.kind == FailureKind.UNREACHABLE.value
 
     def _is_news(self, message: str, now: float) -> bool:
         logged_at = self._logged_at.get(message)

@@ -4,6 +4,7 @@ import io
 import json
 import random
 import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -16,7 +17,7 @@ from PIL import Image
 from backend.core.aside import Aside
 from backend.core.controller import DreamController
 from backend.core.folding import Arc
-from backend.core.frame_buffer import FrameBuffer
+from backend.core.frame_buffer import Frame, FrameBuffer
 from backend.core.frame_shelf import FrameShelf
 from backend.core.frame_spool import FrameSpool
 from backend.core.frames_ahead import Ahead
@@ -109,6 +110,9 @@ def dream(
     encoding: Encoding = AS_IT_COMES,
     resumes: bool = False,
     seed: int = 1,
+    fps: float = FPS,
+    gap_s: float = GAP_S,
+    recall: Callable[[bytes], Iterator[Frame]] | None = None,
 ) -> Dream:
     themes = folder / "prompts"
     themes.mkdir(exist_ok=True)
@@ -127,7 +131,7 @@ def dream(
         clock=clock,
         spooled=spool.shown,
     )
-    playback = Playback(buffer, shelf, pace, fps=FPS, encoding=encoding, clock=clock)
+    playback = Playback(buffer, shelf, pace, fps=fps, recall=recall, encoding=encoding, clock=clock)
     ahead = Ahead()
     if resumes:
         ahead = begin_display(past, shelf, buffer, pace, playback, size=size, max_pixels=100_000)
@@ -139,8 +143,8 @@ def dream(
         HybridGenerator(LatentEncoder(engine), frames_per_job),
         buffer,
         pace,
-        fps=FPS,
-        gap_s=GAP_S,
+        fps=fps,
+        gap_s=gap_s,
         max_pixels=100_000,
         job_timeout_s=300.0,
         encoding=encoding,

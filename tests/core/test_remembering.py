@@ -71,8 +71,8 @@ class Ring:
         return [str(number) for number in rng.sample(range(self.count), min(count, self.count))]
 
 
-def walk(ring: Ring, seed: int = 1) -> Remembering:
-    return Remembering(ring, frame_s=FRAME_S, fade_s=FADE_S, max_pixels=100_000, rng=random.Random(seed))
+def walk(ring: Ring, seed: int = 1, frame_s: float = FRAME_S, fade_s: float = FADE_S) -> Remembering:
+    return Remembering(ring, frame_s=frame_s, fade_s=fade_s, max_pixels=100_000, rng=random.Random(seed))
 
 
 def themes_of(ring: Ring, pictures: int, seed: int = 1) -> list[str]:

@@ -5,7 +5,14 @@ import random
 import pytest
 
 from backend.core.trouble import Trouble
-from backend.errors import EngineStarting, EngineUnreachable, GraphRejected, ModelMissing, PictureRejected
+from backend.errors import (
+    EngineStarting,
+    EngineUnreachable,
+    GraphRejected,
+    JobFailed,
+    ModelMissing,
+    PictureRejected,
+)
 from backend.utils.status_schema import ReasonCode
 
 
@@ -64,3 +71,13 @@ def test_a_process_of_ours_is_waited_for_while_it_starts_and_started_again_after
     trouble.happened(error, now=0.0)
     assert trouble.reason is not None
     assert trouble.reason.sentence.endswith(wish)
+
+
+def test_a_job_that_an_engine_took_with_it_is_no_further_trouble(caplog: pytest.LogCaptureFixture) -> None:
+    trouble = Trouble(random.Random(1))
+    trouble.happened(EngineUnreachable("http://127.0.0.1:8188", "connection refused"), now=0.0)
+    told = trouble.reason
+    trouble.happened(JobFailed("unreachable", "the server did not answer until its deadline"), now=300.0)
+    assert (trouble.reason, trouble.failures, len(caplog.records)) == (told, 1, 1)
+    trouble.happened(JobFailed("execution", "it broke"), now=301.0)
+    assert trouble.reason != told
