@@ -24,6 +24,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="URL",
         help="run the contract tests against this ComfyUI too, for example http://127.0.0.1:8188",
     )
+    parser.addoption("--soak-minutes", default=20.0, type=float, metavar="N", help="how long a soak takes")
+    parser.addoption("--soak-seed", default=1, type=int, metavar="N", help="from which its faults are drawn")
+    parser.addoption("--soak-plot", default=None, metavar="PATH", help="where its plot goes, and its data")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
