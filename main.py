@@ -186,7 +186,7 @@ def compose(
             told_of_keyframes.append(scorer.offer)
             wards.append(scorer.part)
         controller.on_keyframe = lambda *news: [tell(*news) for tell in told_of_keyframes]
-        monitor = open_monitor(settings.machine, controller, engine, report, room)
+        monitor = open_monitor(settings.machine, controller, engine, report, room, display.remembering)
         watch = open_watch(source, LiveParts(report, recorder, display.remembering, memory, monitor))
         writer.snapshot = report.body
         stack.callback(writer.publish)

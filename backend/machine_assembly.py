@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from backend.config import MachineSettings
 from backend.core.controller import DreamController
 from backend.core.engine import Engine, EngineKind
+from backend.core.remembering import Remembering
 from backend.core.report import Report
 from backend.utils.disk_room import DiskRoom
 from backend.utils.machine import Machine
@@ -20,15 +21,22 @@ _HERE = ("127.0.0.1", "localhost", "::1")
 
 
 def open_monitor(
-    wishes: MachineSettings, controller: DreamController, engine: Engine, report: Report, room: DiskRoom
+    wishes: MachineSettings,
+    controller: DreamController,
+    engine: Engine,
+    report: Report,
+    room: DiskRoom,
+    remembering: Remembering | None,
 ) -> SystemMonitor:
     """Has the dream rest when somebody else needs the machine, and the report tell of it; not yet started."""
 
     def rest(reason: Reason | None) -> None:
+        if remembering is not None:
+            remembering.sparing = reason is not None
         controller.rest(reason, dark=monitor.wishes.display == "dark")
 
     monitor = SystemMonitor(
-        Machine(lambda: engine.client.url),
+        Machine(lambda: engine.client.url, wants_names=lambda: bool(monitor.wishes.yield_to)),
         wishes,
         uses_gpu=partial(uses_gpu_here, engine),
         rest=rest,

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Iterable
 
 from benchmarks import (
+    at_rest,
     busy,
     decoders,
     display_rate,
@@ -128,6 +129,7 @@ def _memory_add(quick: bool) -> list[Row]:
 
 
 _PARTS: dict[str, Callable[[bool], list[Row]]] = {
+    "at_rest": at_rest.rows,
     "busy": _busy,
     "decoders": decoders.rows,
     "display_rate": display_rate.rows,

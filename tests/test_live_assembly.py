@@ -166,7 +166,7 @@ def scene(folder: Path) -> Scene:
         facts=lambda: None,
     )
     room = DiskRoom(folder, settings.storage.min_free, lambda _: 10**9)
-    monitor = open_monitor(settings.machine, made.controller, cast("Any", made.engine), report, room)
+    monitor = open_monitor(settings.machine, made.controller, cast("Any", made.engine), report, room, None)
     monitor._machine = SimpleNamespace(read=lambda: BUSY)
     monitor._uses_gpu = lambda: True
     monitor._wall = lambda: datetime(2026, 11, 30, 12)

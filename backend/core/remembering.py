@@ -16,8 +16,8 @@ from backend.cache.memory_row import Memory
 from backend.core.crossfade import crossfade
 from backend.core.frame_buffer import Frame, FrameKind
 from backend.errors import DreamloopError
-from backend.utils.picture_check import encoded_for, inspect_picture
-from backend.utils.picture_formats import AS_IT_COMES, Encoding
+from backend.utils.picture_check import PictureFacts, encoded_for, inspect_picture
+from backend.utils.picture_formats import AS_IT_COMES, Encoding, format_of
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +28,9 @@ _NEIGHBOURS = 32
 _CHOICE = 4
 _LONGEST_PAST = 2000
 _TRIES = 8
+# A step of a fade costs some tens of milliseconds. Pages blend from each to the next, so it is smooth there.
+_SPARING_FRAME_S = 4.0
+_SPARING_STEPS = 6
 
 
 class Album(Protocol):
@@ -102,6 +105,9 @@ class Remembering:
         max_pixels: Larger pictures are refused.
         rng: Chooses the way.
         encoding: Of the frames.
+
+    Attributes:
+        sparing: Whether the machine is somebody else's now: then pictures fade slowly, in few steps.
     """
 
     def __init__(
@@ -119,6 +125,7 @@ class Remembering:
         self._rng = rng
         self._encoding = encoding
         self._past: deque[str] = deque(maxlen=_LONGEST_PAST)
+        self.sparing = False
         self.retime(frame_s, fade_s)
 
     def retime(self, frame_s: float, fade_s: float) -> None:
@@ -135,11 +142,20 @@ class Remembering:
             memory, newer = found
             facts = inspect_picture(newer, max_pixels=self._max_pixels)
             newer, facts = encoded_for(self._encoding, newer, facts)
-            for data in crossfade(older, newer, self._steps - 1, self._encoding):
-                between = inspect_picture(data, max_pixels=self._max_pixels)
-                yield Frame(data, between, FrameKind.REPLAY, memory.theme, self._frame_s)
-            yield Frame(newer, facts, FrameKind.REPLAY, memory.theme, self._frame_s)
+            steps, frame_s = self._fade
+            for data in crossfade(older, newer, steps - 1, self._encoding):
+                # Not judged: both were found good, and to decode it once more would cost as much as to make it.
+                between = PictureFacts(facts.width, facts.height, format_of(data))
+                yield Frame(data, between, FrameKind.REPLAY, memory.theme, frame_s)
+            yield Frame(newer, facts, FrameKind.REPLAY, memory.theme, frame_s)
             older = newer
+
+    @property
+    def _fade(self) -> tuple[int, float]:
+        """From one picture to the next: steps, and the seconds of each."""
+        if self.sparing and self._frame_s < _SPARING_FRAME_S:
+            return _SPARING_STEPS, _SPARING_FRAME_S
+        return self._steps, self._frame_s
 
     def _next(self, older: bytes) -> tuple[Memory, bytes] | None:
         """The next memory of the walk, in the size of the picture before; None where none can be shown."""

@@ -15,7 +15,10 @@ from backend.utils.file_ops import read_at_most
 log = logging.getLogger(__name__)
 
 POLL_S = 0.04
-"""A display of 25 frames a second is told of each; one stat() costs some microseconds."""
+"""A display of 25 frames a second is told of each."""
+_IDLE_POLL_S = 0.25
+_IDLE_SHARE = 3.0
+"""Where news is rarer it is looked for less often: it is told late by a third of the time since the last."""
 STALE_S = 5.0
 """The daemon writes at least once a second."""
 _MAX_BYTES = 4_000_000
@@ -88,7 +91,12 @@ class StatusFeed:
         """Look for ever."""
         while True:
             await self.look()
-            await asyncio.sleep(POLL_S)
+            await asyncio.sleep(self.pause_s)
+
+    @property
+    def pause_s(self) -> float:
+        """Seconds until it is worth looking again."""
+        return min(_IDLE_POLL_S, max(POLL_S, self.age_s / _IDLE_SHARE))
 
     async def look(self) -> bool:
         """Look once; True if there is a new status."""

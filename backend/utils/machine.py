@@ -15,6 +15,8 @@ from backend.utils.probe import Probe
 
 _LOOK_BACK_US = 5_000_000
 """Samples of who used the GPU older than this are not of now."""
+_LIBRARY_AGAIN_S = 60.0
+"""A driver may be installed while we run; to look for its library costs more than all else."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class Reading:
     """The machine at one moment; what could not be had is None.
 
     Attributes:
-        processes: Names of the programs that run, in small letters.
+        processes: Names of the programs that run, in small letters; None also where nobody wants to know.
         cpu: Share of all cores that is busy, 0 to 1.
         memory_free: Share of the memory that programs could still have.
         on_battery: Whether it runs on its battery.
@@ -63,22 +65,29 @@ class Machine:
 
     Args:
         engine_url: Where the engine answers, whose use of the GPU is the dream's own.
+        wants_names: Whether it matters which programs run; to list them all takes time.
         wall: Seconds since the epoch, by which drivers stamp their samples.
+        clock: Monotonic seconds.
     """
 
     engine_url: Callable[[], str]
+    wants_names: Callable[[], bool] = lambda: True
     wall: Callable[[], float] = time.time
+    clock: Callable[[], float] = time.monotonic
 
     def __post_init__(self) -> None:
         self._processes = Probe("what runs", _process_names)
         self._load = Probe("how busy the machine is", _load)
         self._battery = Probe("the battery", _on_battery)
         self._gpu = Probe("what uses the GPU", self._read_gpu)
+        self._no_library_until = float("-inf")
 
     def read(self) -> Reading:
         """One reading; takes as long as the slowest driver, at most some seconds."""
         cpu, memory_free = self._load() or (None, None)
-        return Reading(self._processes(), cpu, memory_free, self._battery(), self._gpu())
+        names = self._processes() if self.wants_names() else None
+        gpu = None if self.clock() < self._no_library_until else self._gpu()
+        return Reading(names, cpu, memory_free, self._battery(), gpu)
 
     def _read_gpu(self) -> GpuReading | None:
         import pynvml
@@ -86,6 +95,7 @@ class Machine:
         try:
             pynvml.nvmlInit()
         except pynvml.NVMLError_LibraryNotFound:
+            self._no_library_until = self.clock() + _LIBRARY_AGAIN_S
             return None
         try:
             handles = [pynvml.nvmlDeviceGetHandleByIndex(at) for at in range(pynvml.nvmlDeviceGetCount())]

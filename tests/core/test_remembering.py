@@ -132,3 +132,15 @@ def test_a_memory_too_small_to_walk_through_gives_nothing() -> None:
 def test_pictures_of_another_size_are_cut_to_the_size_on_display() -> None:
     frames = list(itertools.islice(walk(Ring(10, size=(80, 80))).frames(picture(999)), 6))
     assert {Image.open(io.BytesIO(frame.data)).size for frame in frames} == {(64, 40)}
+
+
+def test_where_the_machine_is_somebody_elses_pictures_fade_in_few_steps_that_last() -> None:
+    remembering = walk(Ring(20))
+    frames = remembering.frames(picture(999))
+    assert [next(frames).duration_s for _ in range(5)] == [FRAME_S] * 5
+    remembering.sparing = True
+    spared = [next(frames) for _ in range(7)]
+    assert sum(frame.duration_s for frame in spared) > 20.0
+    assert [frame.theme == spared[0].theme for frame in spared] == [True] * 6 + [False]
+    remembering.sparing = False
+    assert [next(frames).duration_s for _ in range(12)][-1] == FRAME_S

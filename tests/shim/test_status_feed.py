@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from backend.shim.status_feed import STALE_S, StatusFeed
+from backend.shim.status_feed import POLL_S, STALE_S, StatusFeed
 from backend.utils.status_schema import State
 from tests.shim.stand_in import StandIn
 
@@ -90,3 +90,12 @@ def test_a_new_boot_with_the_same_number_is_news(daemon: StandIn) -> None:
         return await feed.look() and await feed.after(tag, 1.0) is not None
 
     assert asyncio.run(play())
+
+
+def test_news_that_are_rare_are_looked_for_less_often(tmp_path: Path) -> None:
+    clock = Clock()
+    feed, began, waits = StatusFeed(tmp_path / "status.json", clock), clock.now, []
+    for age_s in (0.0, 0.1, 0.3, 0.6, 1.0, 3600.0):
+        clock.now = began + age_s
+        waits.append(round(feed.pause_s, 3))
+    assert waits == [POLL_S, POLL_S, 0.1, 0.2, 0.25, 0.25]

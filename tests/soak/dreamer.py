@@ -141,8 +141,9 @@ class Dreamer:
         return found[-1] if found else None
 
     def shim(self) -> psutil.Process | None:
-        """The pages."""
-        return next((one for one in self._children() if "--spec" in _words(one)), None)
+        """Who serves the pages, not who looks after it."""
+        found = [one for one in self._children() if "--spec" in _words(one)]
+        return found[-1] if len(found) > 1 else None
 
     def page(self) -> int | None:
         """The port of the pages, once they are served."""

@@ -19,7 +19,7 @@ from tests.soak.dreamer import Dreamer
 
 _SAMPLE_S = 1.0
 _SLOPE_STEP = 8
-_MOST_OURS = (1, 6)
+MOST_OURS = (1, 6)
 """Of ours at the engine: running, and waiting (a keyframe, two legs, and a second life of each)."""
 
 

@@ -17,6 +17,7 @@ import requests
 from tests.soak.dreamer import Dreamer
 
 _HTTP_S = 5.0
+_GUARD_S = 60.0
 _VIEWERS = 12
 
 Deed = Callable[[Dreamer, random.Random], None]
@@ -71,14 +72,21 @@ def interrupt_engine(dreamer: Dreamer, _: random.Random) -> None:
 
 
 def kill_pages(dreamer: Dreamer, _: random.Random) -> None:
+    until_served(dreamer)
     shim = dreamer.shim()
-    if shim is None:
-        return
+    assert shim is not None
     shim.kill()
-    end = time.monotonic() + 60.0
-    while dreamer.page() is None:
-        assert time.monotonic() < end, "nobody serves the pages any more"
+    shim.wait(_GUARD_S)
+    until_served(dreamer)
+
+
+def until_served(dreamer: Dreamer) -> int:
+    """The port of the pages, as soon as there are any."""
+    end = time.monotonic() + _GUARD_S
+    while (port := dreamer.page()) is None:
+        assert time.monotonic() < end, f"nobody serves the pages:\n{dreamer.said()}"
         time.sleep(0.1)
+    return port
 
 
 def hang_up(dreamer: Dreamer, _: random.Random) -> None:
@@ -96,22 +104,15 @@ def edit(dreamer: Dreamer, rng: random.Random) -> None:
 def edit_badly(dreamer: Dreamer, rng: random.Random) -> None:
     """The old settings hold, and the status says what is wrong, until the file is good again."""
     mistakes = ["dream: [", "dream: {denoise: much}", "no_such: 1", "", "\0\0", '{"display": {"fps": -1}}']
-    taken = dreamer.until(lambda _: True)["config"]["taken"]
-    mistake = rng.choice(mistakes)
-    dreamer.config_path.write_text(mistake)
-    if mistake:  # an empty file is a good one, of nothing but defaults
-        dreamer.until(lambda now: not now["config"]["ok"])
-    else:
-        dreamer.until(lambda now: now["config"]["taken"] > taken)
+    dreamer.config_path.write_text(rng.choice(mistakes))
+    dreamer.until(lambda now: not now["config"]["ok"])
     dreamer.configure(dreamer.tree)
-    dreamer.until(lambda now: now["config"]["ok"] and not now["config"]["needs_restart"])
+    dreamer.until(lambda now: now["config"]["ok"])
 
 
 def stall_viewers(dreamer: Dreamer, rng: random.Random) -> None:
     """Some take nothing of what they asked for, some say half a sentence, some go at once."""
-    port = dreamer.page()
-    if port is None:
-        return
+    port = until_served(dreamer)
     with contextlib.ExitStack() as stack:
         for path in rng.choices(["/stream.mjpg", "/api/events", "/api/frames/latest?wait=5"], k=_VIEWERS):
             with contextlib.suppress(OSError):

@@ -9,17 +9,15 @@ from PIL import Image, ImageDraw
 
 from tests.soak.gauges import Sample
 
-_WIDTH, _PANEL, _LEFT, _RIGHT, _TOP = 760, 130, 60, 20, 34
+_WIDTH, _PANEL, _LEFT, _RIGHT, _TOP = 760, 110, 60, 20, 34
 _COLOURS = ("#5fb3d9", "#f2b463", "#9bd18b")
 _DIM, _FRAME, _TEXT, _END = "#8a929c", "#242a31", "#c8ced6", "#c25b5b"
 
 Curves = Mapping[str, Callable[[Sample], float]]
 
 PANELS: tuple[tuple[str, Curves], ...] = (
-    (
-        "memory, MB",
-        {"daemon": lambda s: s.daemon_mb, "engine": lambda s: s.engine_mb, "pages": lambda s: s.pages_mb},
-    ),
+    ("memory of the daemon, MB", {"daemon": lambda s: s.daemon_mb}),
+    ("memory of its children, MB", {"engine": lambda s: s.engine_mb, "pages": lambda s: s.pages_mb}),
     ("the daemon's open files and threads", {"files": lambda s: s.files, "threads": lambda s: s.threads}),
     ("disk, MB", {"dreamloop": lambda s: s.disk_mb, "engine": lambda s: s.engine_disk_mb}),
     ("frames shown, thousands", {"sequence": lambda s: s.frame / 1000}),
@@ -63,20 +61,22 @@ def _panel(
     deeds: Sequence[tuple[float, str, bool]],
     end_s: float,
 ) -> None:
-    upper = max(max(curve(one) for one in samples) for curve in curves.values()) * 1.1 or 1.0
+    values = [curve(one) for curve in curves.values() for one in samples]
+    lower = min(values) * 0.98 if min(values) > 0.8 * max(values) else 0.0
+    upper = max(values) * 1.02 or 1.0
     base = top + 16 + _PANEL
     for at_s, _, ends_life in deeds:
         pen.line((_x(at_s, end_s), base, _x(at_s, end_s), top + 16), fill=_END if ends_life else _FRAME)
     for share in (0.0, 0.5, 1.0):
         y = base - _PANEL * share
         pen.line((_LEFT, y, _WIDTH - _RIGHT, y), fill=_FRAME)
-        pen.text((8, y - 6), f"{upper * share:.4g}", fill=_DIM)
+        pen.text((8, y - 6), f"{lower + (upper - lower) * share:.4g}", fill=_DIM)
     pen.text((_LEFT, top), name, fill=_TEXT)
     for at, ((label, curve), colour) in enumerate(zip(curves.items(), _COLOURS, strict=False)):
         pen.text((_LEFT + 330 + 110 * at, top), label, fill=colour)
         line: list[tuple[float, float]] = []
         for one, following in zip(samples, [*samples[1:], None], strict=True):
-            line.append((_x(one.at_s, end_s), base - _PANEL * curve(one) / upper))
+            line.append((_x(one.at_s, end_s), base - _PANEL * (curve(one) - lower) / (upper - lower)))
             if following is None or following.life != one.life:  # lives are curves of their own
                 if len(line) > 1:
                     pen.line(line, fill=colour, width=2)

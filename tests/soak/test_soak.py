@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.soak.dreamer import BUDGETS_MB, FPS, PACE, REST_MB, Dreamer
-from tests.soak.gauges import _MOST_OURS, Sample, Sampler, SoakWatch, slope_a_minute
+from tests.soak.gauges import MOST_OURS, Sample, Sampler, SoakWatch, slope_a_minute
 from tests.soak.mischief import ALL, Mischief
 from tests.soak.plot import plot
 
@@ -106,7 +106,7 @@ def rows(dreamer: Dreamer, sampler: Sampler, story: Story, minutes: float, lines
     )
     gaps = sampler.gaps()
     yield f"sequence numbers missing of {len(sampler.frames):,}", f"{len(gaps)}", "0", not gaps
-    ours, most = tuple(sampler.most_ours), _MOST_OURS
+    ours, most = tuple(sampler.most_ours), MOST_OURS
     fits = all(one <= limit for one, limit in zip(ours, most, strict=True))
     yield (
         "our jobs at the engine at most, running, waiting",

@@ -67,6 +67,27 @@ def test_memory_and_time_of_others_are_told_apart_from_ours(nvml: Callable[[Fake
     assert (gpu.load, gpu.others_load) == (0.8, 0.6)
 
 
+def test_programs_are_listed_only_where_it_matters_which_run() -> None:
+    reading = Machine(lambda: "", wants_names=lambda: False).read()
+    assert reading.processes is None
+    assert reading.memory_free is not None
+
+
+def test_a_library_that_is_not_there_is_looked_for_once_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, asked = [0.0], [0]
+
+    def init() -> None:
+        asked[0] += 1
+        raise FakeNvml.NVMLError_LibraryNotFound
+
+    monkeypatch.setitem(sys.modules, "pynvml", FakeNvml(nvmlInit=init))
+    machine = Machine(lambda: "", wants_names=lambda: False, clock=lambda: now[0])
+    for _ in range(60):
+        assert machine.read().gpu is None
+        now[0] += 2.0
+    assert asked[0] == 2
+
+
 def test_where_the_driver_does_not_say_whose_memory_it_is_it_is_unknown(
     nvml: Callable[[FakeNvml], Machine],
 ) -> None:
