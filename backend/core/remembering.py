@@ -144,7 +144,7 @@ class Remembering:
             newer, facts = encoded_for(self._encoding, newer, facts)
             steps, frame_s = self._fade
             for data in crossfade(older, newer, steps - 1, self._encoding):
-                # Not judged: both were found good, and to decode it once more would cost as much as to make it.
+                # Not judged: both were found good, and to decode it once more costs as much as to make it.
                 between = PictureFacts(facts.width, facts.height, format_of(data))
                 yield Frame(data, between, FrameKind.REPLAY, memory.theme, frame_s)
             yield Frame(newer, facts, FrameKind.REPLAY, memory.theme, frame_s)
