@@ -114,9 +114,14 @@ def variable(dotted: str) -> str:
 
 
 def unknown_wish(name: str) -> str:
-    """What may have been meant: a key of the same section, else any key, else a section."""
+    """What may have been meant: a key of the same section, else any key, else a section.
+
+    One that stands where a section belongs is a section first.
+    """
     section, _, key = name.partition(".")
     known = sections().get(section)
+    if not key and (near := difflib.get_close_matches(section, sections(), 1, cutoff=0.8)):
+        return f"no such section; did you mean {near[0]}?"
     if known and (near := difflib.get_close_matches(key, known.model_fields, 1)):
         return f"no such key; did you mean {section}.{near[0]}?"
     everywhere = {dotted.split(".")[1]: dotted for dotted in keys()}

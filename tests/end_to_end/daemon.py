@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,8 +18,8 @@ from typing import Any
 import psutil
 
 from backend.utils.picture_check import inspect_picture
+from tests.end_to_end.forked import MAIN, ForkedProcess, environment
 
-MAIN = Path(__file__).resolve().parents[2] / "main.py"
 _GUARD_S = 90.0
 _QUICK = {
     "dream": {"size": "256x144", "seconds_per_keyframe": 1, "seed": 7},
@@ -42,22 +42,17 @@ def write_config(folder: Path, **sections: dict[str, Any]) -> Path:
     return path
 
 
-def environment() -> dict[str, str]:
-    """Ours, without settings that would leak in, and with no ComfyUI of this machine found by accident."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("DREAMLOOP_")}
-    return {**kept, "PYTHONWARNINGS": "error", "OMP_NUM_THREADS": "1"}
-
-
 def command(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """Run one command to its end."""
-    return subprocess.run(
-        [sys.executable, str(MAIN), "--config", str(folder / "config.yaml"), *words],
-        capture_output=True,
-        text=True,
-        timeout=_GUARD_S,
-        env=environment(),
-        check=False,
-    )
+    told = ["--config", str(folder / "config.yaml"), *words]
+    with tempfile.TemporaryDirectory() as beside:
+        out, err = Path(beside) / "out", Path(beside) / "err"
+        process = ForkedProcess(told, out, err)
+        try:
+            status = process.wait(_GUARD_S)
+        finally:
+            process.kill()
+        return subprocess.CompletedProcess(told, status, out.read_text(), err.read_text())
 
 
 @dataclass
@@ -65,7 +60,7 @@ class Daemon:
     """A running dream."""
 
     folder: Path
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[bytes] | ForkedProcess
     log: Path
     seen_children: set[int] = field(default_factory=set)
 
@@ -112,19 +107,15 @@ class Daemon:
 
 
 @contextmanager
-def daemon(folder: Path, *words: str, prefix: Sequence[str] = ()) -> Iterator[Daemon]:
+def daemon(folder: Path, *words: str, prefix: Sequence[str] = (), forked: bool = True) -> Iterator[Daemon]:
     """Start ``main.py run`` on the config in ``folder``; it is gone at the end, whatever happens.
 
-    ``prefix`` are the words of a command that starts it in other surroundings, in its own process.
+    ``prefix`` are the words of a command that starts it in other surroundings, in its own process. With
+    neither that nor ``forked=False`` the process begins as main.py, with its imports done.
     """
     log = folder / "daemon.log"
-    with log.open("wb") as file:
-        process = subprocess.Popen(
-            [*prefix, sys.executable, str(MAIN), "--config", str(folder / "config.yaml"), "run", *words],
-            stdout=file,
-            stderr=file,
-            env=environment(),
-        )
+    told = ["--config", str(folder / "config.yaml"), "run", *words]
+    process = ForkedProcess(told, log, log) if forked and not prefix else _started(told, log, prefix)
     running = Daemon(folder, process, log)
     try:
         yield running
@@ -132,6 +123,12 @@ def daemon(folder: Path, *words: str, prefix: Sequence[str] = ()) -> Iterator[Da
         if process.poll() is None:
             process.kill()
             process.wait(_GUARD_S)
+
+
+def _started(words: Sequence[str], log: Path, prefix: Sequence[str]) -> subprocess.Popen[bytes]:
+    with log.open("wb") as file:
+        whole = [*prefix, sys.executable, str(MAIN), *words]
+        return subprocess.Popen(whole, stdout=file, stderr=file, env=environment())
 
 
 def is_whole(data: bytes) -> bool:

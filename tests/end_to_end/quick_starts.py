@@ -7,8 +7,6 @@ import hashlib
 import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -22,48 +20,18 @@ import pytest
 from backend.utils.picture_check import inspect_picture
 from backend.utils.png_text import text_of
 from backend.utils.status_schema import Status
-from tests.end_to_end.daemon import MAIN, environment
+from tests.end_to_end import forked
+from tests.end_to_end.forked import ForkServer
 
 GUARD_S = 120.0
 _LOOK_EVERY_S = 0.01
 _MAX_PIXELS = 10_000_000
 
 
-class ForkServer:
-    """The process that daemons are forked from."""
-
-    def __init__(self) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.end_to_end.fork_server"],
-            cwd=MAIN.parent,
-            env=environment(),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert self._answer() == "ready"
-
-    def ask(self, *words: str) -> str:
-        assert self._process.stdin is not None
-        self._process.stdin.write("\t".join(words) + "\n")
-        self._process.stdin.flush()
-        return self._answer()
-
-    def close(self) -> None:
-        self._process.kill()
-        self._process.communicate(timeout=GUARD_S)
-
-    def _answer(self) -> str:
-        assert self._process.stdout is not None
-        return self._process.stdout.readline().strip()
-
-
 @pytest.fixture(scope="session")
-def fork_server() -> Iterator[ForkServer]:
+def fork_server() -> ForkServer:
     """One for all tests of a worker."""
-    made = ForkServer()
-    yield made
-    made.close()
+    return forked.fork_server()
 
 
 class QuickStarts:
