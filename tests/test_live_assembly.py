@@ -222,7 +222,7 @@ def buffered(scene: Scene) -> float:
     scene.dream.settle()
     while scene.engine.open_jobs:
         scene.dream.finish_next()
-    return round(scene.dream.buffer.ready_s)
+    return int(scene.dream.buffer.ready_s)
 
 
 BUSY = Reading(frozenset({"steam"}), 0.5, 0.3, True, GpuReading("a card", 1000, 500, 0.5, 300, 0.3))

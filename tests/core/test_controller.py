@@ -715,7 +715,7 @@ def test_in_betweens_that_another_decoder_cannot_make_come_from_the_engine_and_n
     local = ByHand()
     seamless = SeamlessDecoder(local, AtOnce(), AS_IT_COMES)
     choice = DecoderChoice("tiny.safetensors", seamless, LatentEncoder(hybrid.engine), hybrid.clock)
-    hybrid.gaps.hybrid = HybridGenerator(choice)
+    hybrid.gaps.hybrid._decoder = choice
     hybrid.settle()
     hybrid.finish_next()
     hybrid.finish_next()
