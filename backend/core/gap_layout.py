@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 
 from backend.core.density import Density
 from backend.core.gap_frames import STRETCHES, Gap, Shot
@@ -145,6 +146,8 @@ class GapLayout:
             return None
         self._measured(gap)
         steps = gap.steps()
+        if not all(map(math.isfinite, steps)):  # frames of several sizes cannot be compared
+            return None
         if gap.every == 1 and all(shot.look is not None for shot in gap.shots):
             exact = self.gap_s * self._winding.share(sum(steps))
             least = max(gap.seconds / _REFINED, len(steps) / (_HASTE * self.fps))
@@ -154,7 +157,7 @@ class GapLayout:
     def _measured(self, gap: Gap) -> float | None:
         """The length of a gap, as a share of the usual one; None where it is not known, or was told."""
         length = None if gap.measured else gap.length()
-        if length is None:
+        if length is None or not math.isfinite(length):
             return None
         gap.measured = True
         return self._straight.share(length)

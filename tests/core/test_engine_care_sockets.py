@@ -149,6 +149,7 @@ def size(looped: Dream) -> tuple[int, int]:
     return looped.controller.newest.facts.width, looped.controller.newest.facts.height
 
 
+@pytest.mark.faults
 def test_f10_a_server_out_of_memory_frees_some_and_goes_on_with_smaller_pictures(
     start: Callable[[bool], Dream], fake_comfy: FakeComfy
 ) -> None:
@@ -168,13 +169,14 @@ def test_f10_a_server_out_of_memory_frees_some_and_goes_on_with_smaller_pictures
     assert looped.gaps.failed_jobs == 0
 
 
+@pytest.mark.faults
 def test_f11_a_broken_device_of_others_gets_one_trial_a_minute_until_it_is_restarted(
     start: Callable[[bool], Dream], fake_comfy: FakeComfy
 ) -> None:
     looped = start(False)
     fake_comfy.painter.always = illegal_access()
     until(looped, lambda: looped.controller.failed_jobs >= 2)
-    until(looped, lambda: not looped.gaps.busy)
+    until(looped, lambda: not looped.gaps.busy_at_engine)
     posts = len(keyframe_posts(fake_comfy))
     assert "must be restarted by its owner" in looped.controller.reason.sentence
     assert "illegal memory access" in looped.controller.reason.sentence

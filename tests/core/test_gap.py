@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -228,3 +229,19 @@ def test_latents_of_nothing_but_zeros_are_walked_to_and_from(told: Told) -> None
         told.keyframe()
     assert all(torch.isfinite(leg.walk.latents(leg.t)).all() for leg in told.legs)
     assert told.dream.controller.rejected == 0
+
+
+def test_frames_of_other_sizes_leave_every_time_a_number(told: Told) -> None:
+    number = 0
+    while told.dream.controller.keyframes < 20:
+        sent, made = told.dream.engine.open_jobs[0], None
+        if is_walk(sent):
+            number += 1
+            size = (64, 40) if number % 2 else (32, 20)
+            made = [picture(50_000 + 100 * number + index, size) for index in range(sent.count)]
+        told.dream.finish_next(made)
+        if told.dream.buffer.ready_s > 30.0:
+            told.dream.show(10.0)
+    lengths = [frame.duration_s for frame in told.all_frames()]
+    assert all(math.isfinite(length) for length in lengths)
+    assert sum(lengths) > GAP_S
