@@ -17,8 +17,9 @@ from backend.utils.logs import EVENT
 
 log = logging.getLogger(__name__)
 
-LOOK_S = 5.0
-_IN_A_ROW = 6
+LOOK_S = 10.0
+"""To find the children of a process, every process of the machine is looked at."""
+_IN_A_ROW = 3
 """Looks: half a minute beyond a limit is no peak."""
 _LEAST_UPTIME_S = 900.0
 """A limit that is reached sooner is too low, and a restart no cure."""

@@ -52,6 +52,12 @@ def _x(at_s: float, end_s: float) -> float:
     return _LEFT + (_WIDTH - _LEFT - _RIGHT) * at_s / end_s
 
 
+def _range(ascending: Sequence[float]) -> tuple[float, float]:
+    """From nothing to the most; where all but starts lies closely together, only there."""
+    usual, most = ascending[len(ascending) // 5], ascending[-1]
+    return (usual * 0.99 if usual > 0.8 * most > 100.0 else 0.0), most * 1.002 or 1.0
+
+
 def _panel(
     pen: ImageDraw.ImageDraw,
     top: int,
@@ -61,9 +67,7 @@ def _panel(
     deeds: Sequence[tuple[float, str, bool]],
     end_s: float,
 ) -> None:
-    values = [curve(one) for curve in curves.values() for one in samples]
-    lower = min(values) * 0.98 if min(values) > 0.8 * max(values) else 0.0
-    upper = max(values) * 1.02 or 1.0
+    lower, upper = _range(sorted(curve(one) for curve in curves.values() for one in samples))
     base = top + 16 + _PANEL
     for at_s, _, ends_life in deeds:
         pen.line((_x(at_s, end_s), base, _x(at_s, end_s), top + 16), fill=_END if ends_life else _FRAME)
@@ -76,7 +80,7 @@ def _panel(
         pen.text((_LEFT + 330 + 110 * at, top), label, fill=colour)
         line: list[tuple[float, float]] = []
         for one, following in zip(samples, [*samples[1:], None], strict=True):
-            line.append((_x(one.at_s, end_s), base - _PANEL * (curve(one) - lower) / (upper - lower)))
+            line.append((_x(one.at_s, end_s), base - _PANEL * max(0.0, curve(one) - lower) / (upper - lower)))
             if following is None or following.life != one.life:  # lives are curves of their own
                 if len(line) > 1:
                     pen.line(line, fill=colour, width=2)
