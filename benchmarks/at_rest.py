@@ -72,7 +72,7 @@ def dreaming() -> Iterator[Daemon]:
             display={"fps": 10, "buffer_seconds": 12, "keep_seconds": 60},
             shim={"serve": "always", "port": 0},
         )
-        with daemon(folder) as running:
+        with daemon(folder, forked=False) as running:
             running.wait_for(
                 lambda now: now["dream"]["keyframes"] >= _KEYFRAMES and now["memory"]["entries"] >= 3
             )

@@ -23,6 +23,7 @@ from tests.end_to_end.quick_starts import Display, ForkServer, QuickStarts, watc
 from tests.end_to_end.test_kills import SMALL
 from tests.fakes.fake_comfy import FakeComfy, free_port
 from tests.faults.sick_parts import FILES, LEAK_BYTES
+from tests.soak.gauges import numbers
 
 log = logging.getLogger(__name__)
 
@@ -139,14 +140,21 @@ def test_f33_a_daemon_that_has_grown_too_large_begins_anew_in_place_and_goes_on_
     process = psutil.Process(starts.pid)
     before = starts.status()
     limit(starts, "own_memory", process)
+    frames: set[int] = set()
+
+    def goes_on(now: dict[str, Any]) -> bool:
+        frames.update(numbers(starts.folder / "output" / "frames"))
+        return now["boot_id"] != before["boot_id"] and dreams(now)
+
     with watched(starts.folder) as display:
         process.send_signal(signal.SIGUSR1)
         began = time.monotonic()
-        after = starts.wait_for(lambda now: now["boot_id"] != before["boot_id"] and dreams(now))
+        after = starts.wait_for(goes_on)
         log.info("F33: a frame of the new life %.2f s after the leak", time.monotonic() - began)
         number = after["dream"]["number"]
         after = starts.wait_for(lambda now: now["dream"]["number"] >= number + 2)
-    assert_unbroken(display)  # and no number went back, which the display minds
+    assert_unbroken(display)
+    assert frames == set(range(min(frames), max(frames) + 1)), "no frame's number is left out"
     assert (before["restarts"]["own"], after["restarts"]["own"]) == (0, 1)
     assert "MB of memory" in after["restarts"]["own_why"]
     assert "it begins anew" in starts.log.read_text()
