@@ -1,4 +1,4 @@
-"""A dream of the embedded engine, its pages, and Debian's Chromium to look at them with."""
+"""A dream, its pages, and Debian's Chromium to look at them with."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.end_to_end.daemon import Daemon, daemon, write_config
+from tests.fakes.fake_comfy import FakeComfy
 
 _FLAGS = [
     "--no-first-run",
@@ -45,15 +46,23 @@ def browser() -> Iterator[Any]:
 def dream(tmp_path_factory: pytest.TempPathFactory, browser: Any) -> Iterator[tuple[Daemon, str]]:
     """A running dream and the address of its pages."""
     folder = tmp_path_factory.mktemp("dream")
+    with FakeComfy(folder / "comfy") as fake:
+        yield from _dreaming(folder, fake.url)
+
+
+def _dreaming(folder: Path, url: str) -> Iterator[tuple[Daemon, str]]:
     write_config(
         folder,
+        comfyui={"url": url},
         shim={"serve": "always", "port": 0},
         dream={"seconds_per_keyframe": 1},
         display={"fps": 5, "buffer_seconds": 2, "keep_seconds": 60},
         memory={"matcher": "perceptual"},
     )
     with daemon(folder) as running:
-        running.wait_for(lambda status: status["memory"]["remembered"] >= 2)
+        running.wait_for(
+            lambda status: status["memory"]["remembered"] >= 2 and "to watch" in running.log.read_text()
+        )
         yield running, address(running.log)
         assert running.end() == 0
 
@@ -81,7 +90,7 @@ def address(log: Path) -> str:
 @pytest.fixture
 def page(browser: Any, dream: tuple[Daemon, str]) -> Iterator[Any]:
     """A fresh desktop page; whatever goes wrong in it fails the test."""
-    context = browser.new_context(viewport={"width": 1280, "height": 720})
+    context = browser.new_context(viewport={"width": 960, "height": 540})
     page = context.new_page()
     page.set_default_timeout(WAIT_MS)
     wrong: list[str] = []

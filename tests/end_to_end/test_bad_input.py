@@ -123,8 +123,10 @@ def without_privileges(closed: Path) -> list[str]:
     return words
 
 
-def test_what_was_made_stays_whole_when_the_settings_are_broken_later(tmp_path: Path) -> None:
-    write_config(tmp_path)
+def test_what_was_made_stays_whole_when_the_settings_are_broken_later(
+    tmp_path: Path, fake_comfy: FakeComfy
+) -> None:
+    write_config(tmp_path, comfyui={"url": fake_comfy.url})
     assert command(tmp_path, "run", "--frames", "5").returncode == 0
     made = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.suffix in (".png", ".json")}
     assert len(made) >= 6

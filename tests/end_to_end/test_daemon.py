@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import signal
 import time
+from collections.abc import Iterator
 from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
@@ -25,19 +26,27 @@ def dreams(status: dict[str, Any]) -> bool:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
+    """Of a dream on the embedded engine."""
     write_config(tmp_path)
     return tmp_path
 
 
+@pytest.fixture
+def quick(tmp_path: Path) -> Iterator[Path]:
+    """Of a dream on a ComfyUI that is there already, for tests to which it does not matter what paints."""
+    with FakeComfy(tmp_path / "comfy") as fake:
+        write_config(tmp_path, comfyui={"url": fake.url})
+        yield tmp_path
+
+
 def assert_nothing_left(running: Daemon) -> None:
-    assert running.seen_children
     assert not any(psutil.pid_exists(pid) for pid in running.seen_children)
     assert list(running.folder.rglob("*.tmp")) == []
     assert not (running.folder / "status" / "control.sock").exists()
 
 
 def test_it_dreams_on_the_embedded_engine_and_says_so_and_sigterm_leaves_nothing_behind(folder: Path) -> None:
-    with daemon(folder) as running:
+    with daemon(folder, forked=False) as running:
         first = running.wait_for(lambda status: True)
         assert is_whole(running.current())
         assert first["state"] in {"starting", "buffering", "remembering"}
@@ -49,36 +58,37 @@ def test_it_dreams_on_the_embedded_engine_and_says_so_and_sigterm_leaves_nothing
         later = running.wait_for(lambda now: now["frame"]["sequence"] >= status["frame"]["sequence"] + 40)
         assert running.frame_of(later) != running.frame_of(status)
         assert running.end(signal.SIGTERM) == 0
+        assert running.seen_children
         assert_nothing_left(running)
     assert running.status()["state"] == "stopping"
     assert is_whole(running.current())
 
 
-def test_ctrl_c_stops_it_as_cleanly(folder: Path) -> None:
-    with daemon(folder) as running:
+def test_ctrl_c_stops_it_as_cleanly(quick: Path) -> None:
+    with daemon(quick) as running:
         running.wait_for(dreams)
         assert running.end(signal.SIGINT) == 0
         assert_nothing_left(running)
 
 
-def test_run_frames_and_status_agree_with_each_other(folder: Path) -> None:
-    ran = command(folder, "run", "--frames", "60")
+def test_run_frames_and_status_agree_with_each_other(quick: Path) -> None:
+    ran = command(quick, "run", "--frames", "60")
     assert ran.returncode == 0, ran.stderr
-    asked = command(folder, "status", "--json")
+    asked = command(quick, "status", "--json")
     assert asked.returncode == 0, asked.stderr
     status = json.loads(asked.stdout)
     assert status["display"]["frames_shown"] == 60
     assert status["frame"]["sequence"] == status["frame_number"] == 60
     assert "stopped after 60 shown frames; the newest is number 60" in ran.stderr
-    kept = sorted(path.name for path in (folder / "output" / "frames").iterdir())
+    kept = sorted(path.name for path in (quick / "output" / "frames").iterdir())
     assert kept[-1] == "000000060.png"
     assert len(kept) == status["storage"]["frames"] <= 60
 
 
-def test_a_second_start_goes_on_from_the_picture_and_number_of_the_first(folder: Path) -> None:
-    assert command(folder, "run", "--frames", "30").returncode == 0
-    left = (folder / "output" / "current_frame.png").read_bytes()
-    with daemon(folder) as running:
+def test_a_second_start_goes_on_from_the_picture_and_number_of_the_first(quick: Path) -> None:
+    assert command(quick, "run", "--frames", "30").returncode == 0
+    left = (quick / "output" / "current_frame.png").read_bytes()
+    with daemon(quick) as running:
         status = running.wait_for(lambda status: True)
         assert status["frame"]["sequence"] >= 30
         if status["frame"]["sequence"] == 30:
@@ -87,10 +97,10 @@ def test_a_second_start_goes_on_from_the_picture_and_number_of_the_first(folder:
         assert running.end() == 0
 
 
-def test_a_second_instance_on_the_same_output_exits_75_and_names_the_first(folder: Path) -> None:
-    with daemon(folder) as running:
+def test_a_second_instance_on_the_same_output_exits_75_and_names_the_first(quick: Path) -> None:
+    with daemon(quick) as running:
         running.wait_for(lambda status: True)
-        second = command(folder, "run", "--frames", "1")
+        second = command(quick, "run", "--frames", "1")
         assert second.returncode == 75
         assert str(running.process.pid) in second.stderr
         assert running.process.poll() is None
@@ -112,21 +122,21 @@ def test_a_killed_daemon_leaves_no_orphan_and_starts_again(folder: Path) -> None
         assert again.end() == 0
 
 
-def test_pause_resume_next_and_stop_are_answered(folder: Path) -> None:
-    with daemon(folder) as running:
+def test_pause_resume_next_and_stop_are_answered(quick: Path) -> None:
+    with daemon(quick) as running:
         theme = running.wait_for(dreams)["dream"]["theme"]
-        assert command(folder, "pause").returncode == 0
+        assert command(quick, "pause").returncode == 0
         paused = running.wait_for(lambda status: status["state"] == "paused")
         assert paused["reason"]["code"] == "user"
         held = running.current()
-        assert command(folder, "resume").returncode == 0
+        assert command(quick, "resume").returncode == 0
         running.wait_for(lambda status: status["frame"]["sequence"] > paused["frame"]["sequence"])
         assert held != running.current()
-        assert command(folder, "next").returncode == 0
+        assert command(quick, "next").returncode == 0
         running.wait_for(lambda status: status["dream"]["theme"] != theme)
-        assert command(folder, "stop").returncode == 0
+        assert command(quick, "stop").returncode == 0
         assert running.process.wait(30) == 0
-    assert command(folder, "pause").returncode == 69
+    assert command(quick, "pause").returncode == 69
 
 
 def test_an_engine_that_goes_away_and_comes_back_is_lived_through(tmp_path: Path) -> None:
@@ -225,11 +235,11 @@ def _four_readers(folder: Path, reads: int) -> None:
     assert [(first, count) for _, first, count in told if count] == []
 
 
-def test_four_readers_see_no_torn_frame_or_status(folder: Path) -> None:
-    _four_readers(folder, reads=400)
+def test_four_readers_see_no_torn_frame_or_status(quick: Path) -> None:
+    _four_readers(quick, reads=400)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(900)
-def test_four_readers_see_no_torn_frame_or_status_in_ten_thousand_reads(folder: Path) -> None:
-    _four_readers(folder, reads=10_000)
+def test_four_readers_see_no_torn_frame_or_status_in_ten_thousand_reads(quick: Path) -> None:
+    _four_readers(quick, reads=10_000)

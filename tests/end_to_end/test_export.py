@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.end_to_end.daemon import MAIN, Daemon, command, daemon, environment, write_config
+from tests.fakes.fake_comfy import FakeComfy
 from tests.film.pictures import decoded, difference
 
 GUARD_S = 60.0
@@ -23,7 +24,12 @@ def dreaming(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     folder = tmp_path_factory.mktemp("dreaming")
     # Frames of equal times, so that it is known how many there are.
     shown = {"fps": 10, "buffer_seconds": 3, "keep_seconds": 60}
-    write_config(folder, display=shown, interpolation={"pacing": "uniform"})
+    with FakeComfy(folder / "comfy") as fake:
+        write_config(folder, display=shown, interpolation={"pacing": "uniform"}, comfyui={"url": fake.url})
+        yield from _dreaming(folder)
+
+
+def _dreaming(folder: Path) -> Iterator[Daemon]:
     with daemon(folder) as running:
         running.wait_for(lambda status: status["storage"]["keyframes"] >= 3 and status["frame_number"] > 12)
         yield running
@@ -48,6 +54,7 @@ def test_a_film_of_what_was_shown_is_made_beside_the_dream(dreaming: Daemon, tmp
     dreaming.wait_for(lambda status: status["state"] in ("dreaming", "resting"))
 
 
+@pytest.mark.long
 def test_a_loop_is_painted_once_more_beside_the_dream(dreaming: Daemon, tmp_path: Path) -> None:
     before = dreaming.status()
     film = tmp_path / "film.webp"

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.end_to_end.daemon import Daemon, command, daemon, write_config
+from tests.fakes.fake_comfy import FakeComfy
 from tests.fakes.service_manager import Manager
 
 pytestmark = pytest.mark.timeout(240)
@@ -30,11 +31,12 @@ def goes_on(running: Daemon) -> None:
 
 
 def test_a_service_tells_its_manager_the_truth_and_reloads_without_losing_the_stream(
-    tmp_path: Path, manager: Manager
+    tmp_path: Path, manager: Manager, fake_comfy: FakeComfy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_config(tmp_path)
-    words = ("env", f"NOTIFY_SOCKET={manager.path}", "WATCHDOG_USEC=4000000")
-    with daemon(tmp_path, prefix=words) as running:
+    write_config(tmp_path, comfyui={"url": fake_comfy.url})
+    monkeypatch.setenv("NOTIFY_SOCKET", str(manager.path))
+    monkeypatch.setenv("WATCHDOG_USEC", "4000000")
+    with daemon(tmp_path) as running:
         manager.wait_for("READY=1")
         assert (running.output / "current_frame.png").exists()
         running.wait_for(lambda now: now["dream"]["in_betweens"] > 0)

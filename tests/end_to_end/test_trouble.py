@@ -343,10 +343,12 @@ def test_sigterm_ends_it_at_twenty_moments_by_chance(tmp_path: Path) -> None:
 
 def test_the_other_modes_dream_too_each_in_its_own_way(tmp_path: Path) -> None:
     modes = ("txt2img", "img2img", "interpolate")
-    for mode in modes:
-        (tmp_path / mode).mkdir()
-        write_config(tmp_path / mode, dream={"mode": mode, "size": "128x64", "seconds_per_keyframe": 0.5})
     with ExitStack() as stack:
+        fake = stack.enter_context(FakeComfy(tmp_path / "comfy"))
+        for mode in modes:
+            (tmp_path / mode).mkdir()
+            wishes = {"mode": mode, "size": "128x64", "seconds_per_keyframe": 0.5}
+            write_config(tmp_path / mode, dream=wishes, comfyui={"url": fake.url})
         # Side by side: the modes without in-betweens show only two pictures a second.
         dreams = {mode: stack.enter_context(daemon(tmp_path / mode, "--frames", "25")) for mode in modes}
         for running in dreams.values():

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.end_to_end.forked import fork_server
 from tests.fakes.fake_comfy import FakeComfy
 from tests.faults.stage import GUARD_S, Stage, dreams, hurry_all, stage
 from tests.faults.watch import open_files
@@ -34,8 +35,16 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     hurry_all(monkeypatch)
 
 
+@pytest.fixture(scope="session")
+def daemons_can_begin() -> None:
+    """What daemons are forked from is there before a test, and stays."""
+    fork_server()
+
+
 @pytest.fixture(autouse=True)
-def nothing_is_left_over(hurried: None, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+def nothing_is_left_over(
+    hurried: None, daemons_can_begin: None, caplog: pytest.LogCaptureFixture
+) -> Iterator[None]:
     """I5: when a daemon has ended, no thread of it is left, nor a file."""
     threads, files = set(threading.enumerate()), open_files()
     yield

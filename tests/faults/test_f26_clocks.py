@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from tests.end_to_end.daemon import Daemon, daemon, write_config
+from tests.fakes.fake_comfy import FakeComfy
 
 log = logging.getLogger(__name__)
 
@@ -62,9 +63,15 @@ class Wall:
 
 @pytest.fixture
 def dream(tmp_path: Path) -> Iterator[tuple[Daemon, Wall]]:
-    write_config(tmp_path, display={"fps": FPS}, memory={"matcher": "perceptual"}, interpolation={})
     wall = Wall(tmp_path / "wall")
-    with daemon(tmp_path, prefix=wall.surroundings) as running:
+    with FakeComfy(tmp_path / "comfy") as fake:
+        memory = {"matcher": "perceptual"}
+        write_config(tmp_path, display={"fps": FPS}, memory=memory, comfyui={"url": fake.url})
+        yield from _dreaming(tmp_path, wall)
+
+
+def _dreaming(folder: Path, wall: Wall) -> Iterator[tuple[Daemon, Wall]]:
+    with daemon(folder, prefix=wall.surroundings) as running:
         running.wait_for(lambda status: status["memory"]["entries"] >= 3 and status["state"] == "dreaming")
         yield running, wall
         assert running.end() == 0
