@@ -31,7 +31,7 @@ def test_f01_a_socket_whose_events_stop_costs_no_throughput(on_ab: Stage) -> Non
     deaf = on_ab.more(6)
     seconds = deaf["uptime_s"] - stale["uptime_s"]
     log.info("F01: 6 keyframes of 0.5 s in %.1f s, pace %.2f", seconds, deaf["display"]["pace"])
-    assert deaf["display"]["pace"] >= 0.9
+    assert deaf["display"]["pace"] >= 0.8 * min(1.0, before["display"]["pace"])
     assert deaf["display"]["skipped"] == before["display"]["skipped"]
     assert deaf["dream"]["failed_jobs"] == before["dream"]["failed_jobs"]
     last = fake.posted("/prompt")[-1].json()["prompt"]
@@ -52,7 +52,7 @@ def test_f02_a_network_that_swallows_everything_is_noticed_and_lived_through(
         made.wait_for(lambda now: now["engine"]["socket"] == "closed" and not now["engine"]["reachable"])
         log.info("F02: noticed after %.2f s (pings every 0.5 s, dead after 1.5 s)", time.monotonic() - began)
         made.wait_for(lambda now: now["state"] == "remembering" and now["frame"]["kind"] == "replay")
-        assert made.status()["reason"]["code"] == "engine_unreachable"
+        made.wait_for(lambda now: now["reason"]["code"] == "engine_unreachable")
         until = time.monotonic() + 2.0
         made.wait_for(lambda _: time.monotonic() > until)
         proxy.heal()

@@ -44,6 +44,8 @@ def test_a_dream_uses_the_nodes_and_goes_on_when_they_vanish_and_when_they_are_b
         assert not any(map(has_ours, newest_graphs(made, 3)))
 
         fake.give_pack()
+        fake.kill()
+        made.wait_for(lambda now: not now["engine"]["reachable"])  # nobody installs nodes in a blink
         fake.restart()
         made.recovers(2)
         made.wait_for(streams)
