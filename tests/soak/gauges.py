@@ -78,6 +78,7 @@ class Sampler:
     Attributes:
         samples: What was seen.
         frames: Sequence numbers of all frames that lay on the disk at any look.
+        watch: Who looks on beside it.
         most_ours: Of our jobs at the engine at most: running, waiting.
     """
 
@@ -87,7 +88,7 @@ class Sampler:
         self.most_ours = [0, 0]
         self.failed: list[str] = []
         self._dreamer = dreamer
-        self._watch = watch
+        self.watch = watch
         self.began = time.monotonic()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sampler", daemon=True)
@@ -119,7 +120,7 @@ class Sampler:
         dreamer = self._dreamer
         self.frames |= numbers(dreamer.output / "frames")
         self._look_at_queue()
-        process, status = dreamer.process, self._watch.newest
+        process, status = dreamer.process, self.watch.newest
         with process.oneshot():
             rss, files, threads = process.memory_info().rss, process.num_fds(), process.num_threads()
         if not status or status["pid"] != process.pid:

@@ -104,6 +104,9 @@ def rows(dreamer: Dreamer, sampler: Sampler, story: Story, minutes: float, lines
         "",
         True,
     )
+    watch = sampler.watch
+    still = f"{watch.looks:,}, {watch.longest_still_s:.1f}"
+    yield "looks of a display; the same frame for s at most (a start of the daemon)", still, "", True
     gaps = sampler.gaps()
     yield f"sequence numbers missing of {len(sampler.frames):,}", f"{len(gaps)}", "0", not gaps
     ours, most = tuple(sampler.most_ours), MOST_OURS
