@@ -12,6 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from statistics import median
 
 import pytest
 
@@ -84,6 +85,14 @@ def rows(dreamer: Dreamer, sampler: Sampler, story: Story, minutes: float, lines
     yield what, f"{slope:+.3f}", f"below {MOST_MB_AN_HOUR:g}", slope < MOST_MB_AN_HOUR
     ends = [one.daemon_mb for one in last]
     yield "    its RSS there, least to most, MB", f"{min(ends):.1f} to {max(ends):.1f}", "", True
+    tenth = max(1, len(ends) // 10)
+    grown = (median(ends[-tenth:]) - median(ends[:tenth])) / max(0.9 * minutes_measured, 1 / 60)
+    yield (
+        "    from its first tenth to its last, steps included, MB an hour of dream",
+        f"{grown:+.3f}",
+        "",
+        True,
+    )
     for name in ("engine_mb", "pages_mb"):
         points = [(one.at_s, getattr(one, name)) for one in last if getattr(one, name)]
         own = slope_a_minute(*zip(*points, strict=True)) if points else 0.0
@@ -132,7 +141,7 @@ def rows(dreamer: Dreamer, sampler: Sampler, story: Story, minutes: float, lines
         clean,
     )
     for name, took in sorted(story.recovered_s.items()):
-        told = f"{sorted(took)[len(took) // 2]:.1f}, {max(took):.1f}"
+        told = f"{median(took):.1f}, {max(took):.1f}"
         yield f"{name} ({len(took)}): going on after s, median, worst", told, "by itself", True
 
 
@@ -175,7 +184,8 @@ def test_f36_whatever_happens_the_picture_is_there_and_nothing_grows(
             print(f"{what:<82}{measured:>20}   {wished}{'' if holds else '   MISSED'}")  # noqa: T201
     target = Path(pytestconfig.getoption("--soak-plot") or tmp_path / "soak.png")
     plot(sampler.samples, story.deeds, title, target)
-    target.with_suffix(".json").write_text(json.dumps([asdict(one) for one in sampler.samples]))
+    measured_too = {"samples": [asdict(one) for one in sampler.samples], "deeds": story.deeds}
+    target.with_suffix(".json").write_text(json.dumps(measured_too))
     assert sampler.failed == []
     assert "Traceback" not in said, said[said.index("Traceback") - 500 :][:3000]
     missed = [row for row in table if not row[-1]]
