@@ -405,11 +405,15 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="dreams at a time")
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
     parser.add_argument("--keyframes", type=int, default=1000)
+    parser.add_argument("--fps", type=int, default=10, help="fewer frames a gap are dreamt sooner")
     parser.add_argument("--rows", nargs="+", help="only rows whose names hold one of these")
     parser.add_argument("--keep", type=Path, help="folder of dreams that need not be dreamt again")
     parser.add_argument("--plot", type=Path, help="draw the curves of the first two rows")
     args = parser.parse_args()
-    wanted = rows_of(args.seeds, args.keyframes)
+    wanted = {
+        name: [replace(case, fps=args.fps) for case in cases]
+        for name, cases in rows_of(args.seeds, args.keyframes).items()
+    }
     if args.rows:
         wanted = {name: cases for name, cases in wanted.items() if any(part in name for part in args.rows)}
     found = dreamt(wanted, args.jobs, args.keep)
