@@ -9,7 +9,7 @@ from typing import Any
 
 from backend.config import Settings, is_live, keys, written
 from backend.config_given import variable
-from backend.config_values import choices_of, is_list, is_private, is_secret, wish_of
+from backend.config_values import AUTO, choices_of, is_list, is_private, is_secret, wish_of
 from backend.core.config_edit import plan_edit
 from backend.core.config_watch import ConfigWatch
 from backend.errors import ConfigError, PromptsError
@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 
 Answer = dict[str, Any]
 
+_UNSET = (AUTO, "[]")
 _BY_HAND = ("shim.", "storage.", "mqtt.", "comfyui.launch", "comfyui.url", "memory.matcher", "prompts.folder")
 """Keys that start programs, read code or open doors: only whoever has the file may change them."""
 _WAIT_S = 2.0
@@ -73,9 +74,10 @@ class ConfigDesk:
     def _told(self, key: str, value: str) -> Answer:
         field = keys()[key]
         choices = choices_of(field)
+        hidden = is_private(field) and value not in _UNSET
         return {
             "key": key,
-            "value": "***" if is_private(field) else value,
+            "value": "***" if hidden else value,
             "description": field.description,
             "wish": "" if choices else wish_of(field),
             "choices": list(choices) or None,

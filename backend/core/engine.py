@@ -200,7 +200,7 @@ class Engine:
             plan.feeds_pictures,
             plan.pack,
         )
-        self._walks.found(plan.pack)
+        self._walks.found(plan.pack, installable=self.kind is EngineKind.COMFYUI)
         return self.facts
 
     def _tidy_up(self) -> None:
@@ -233,7 +233,7 @@ class Engine:
                 feeds_pictures=plan.feeds_pictures,
                 pack=plan.pack,
             )
-            self._walks.found(plan.pack)
+            self._walks.found(plan.pack, installable=self.kind is EngineKind.COMFYUI)
         self._planner, self._needs = planner, needs
 
     def _planned(self, planner: Planner, needs: DreamNeeds) -> Plan:

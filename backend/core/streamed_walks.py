@@ -31,11 +31,14 @@ class StreamedWalks:
         self._pack: NodePack | None = None
         self._refused = False
 
-    def found(self, pack: NodePack) -> None:
-        """What the server has of our nodes, now that it was looked at; news is told to the log."""
+    def found(self, pack: NodePack, *, installable: bool) -> None:
+        """What the server has of our nodes, now that it was looked at.
+
+        News is told to the log, where it is a server that they can be installed into.
+        """
         self._refused = False
-        if pack != self._pack:
-            self._pack = pack
+        news, self._pack = pack != self._pack, pack
+        if news and installable:
             level = logging.WARNING if pack.use in (PackUse.OLD, PackUse.NEW) else logging.INFO
             log.log(level, "Dreamloop's nodes on ComfyUI: %s", pack.sentence)
 

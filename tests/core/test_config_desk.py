@@ -52,6 +52,14 @@ def test_no_secret_is_told(path: Path) -> None:
     assert "s3cr3t" not in str(desk_of(path).show({}))
 
 
+def test_of_what_may_hold_a_secret_it_is_told_that_it_is_not_set(path: Path) -> None:
+    told = {one["key"]: one["value"] for one in desk_of(path).show({})["keys"]}
+    assert told["comfyui.launch"] == "[]"
+    path.write_text(f"{TEXT}  launch: [run, --password, s3cr3t]\n")
+    told = {one["key"]: one["value"] for one in desk_of(path).show({})["keys"]}
+    assert told["comfyui.launch"] == "***"
+
+
 def test_an_edit_keeps_the_file_as_its_author_wrote_it(path: Path) -> None:
     answer = desk_of(path).change({"key": "dream.denoise", "value": "0.3"})
     assert answer["saved"]

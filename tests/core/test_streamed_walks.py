@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,7 +26,8 @@ from backend.core.job_actions import Patience
 from backend.core.jobs import FileRef
 from backend.core.latent_nodes import FrameFormat
 from backend.core.model_choice import ModelWish
-from backend.core.node_pack import PackUse
+from backend.core.node_pack import NodePack, PackUse
+from backend.core.streamed_walks import StreamedWalks
 from backend.core.workflow_builder import DecodeLatents, DreamStep, TextToImage
 from backend.errors import GraphRejected, JobFailed
 from backend.interpolation.decoder import LatentBatch
@@ -315,3 +317,14 @@ def test_decoding_of_what_is_no_walk_is_as_ever(tmp_path: Path) -> None:
         latent = made.keyframe()
         job, _ = made.engine.submit(DecodeLatents(latent, "a lake", "fog"))
         assert len(finished(job.result(GUARD_S)).pictures) == 1
+
+
+@pytest.mark.parametrize(("installable", "lines"), [(True, 1), (False, 0)])
+def test_what_is_not_installed_is_told_once_and_only_of_servers_it_could_be_installed_into(
+    installable: bool, lines: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    walks = StreamedWalks(lambda *_: pytest.fail("nothing is sent"), lambda _: pytest.fail("nothing is sent"))
+    for _ in range(3):
+        walks.found(NodePack(PackUse.MISSING), installable=installable)
+    assert len(caplog.records) == lines

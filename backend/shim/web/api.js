@@ -37,3 +37,12 @@ export async function call(method, path, body) {
 export const get = (path) => call("GET", path);
 export const send = (path, file) => call("POST", path, file);
 export const post = (path, body = {}) => call("POST", path, body);
+
+// What is on display, in words: the engine is some seconds ahead of it, and may be with another theme already.
+export function caption({ dream, frame }) {
+  const named = (theme) => (theme === "said" ? "as you said" : theme);
+  const shown = frame?.theme || dream.theme;
+  return shown === dream.theme
+    ? { theme: named(shown), prompt: dream.prompt }
+    : { theme: named(shown), prompt: `soon: ${named(dream.theme)}` };
+}

@@ -1,6 +1,6 @@
 // The quiet overlay: what is dreamt, what it is doing, and three buttons. Shown while somebody is there.
 
-import { post } from "/web/api.js";
+import { caption, post } from "/web/api.js";
 
 const SHOWN_MS = 4_500;
 
@@ -81,8 +81,9 @@ export class Hud {
 
   show(status) {
     this.paused = status.state === "paused";
-    this.part.theme.textContent = status.dream.theme;
-    this.part.prompt.textContent = status.dream.prompt;
+    const told = caption(status);
+    this.part.theme.textContent = told.theme;
+    this.part.prompt.textContent = told.prompt;
     this.part.state.textContent = status.state;
     this.part.rate.textContent = status.display.shown_fps > 0 ? `${status.display.shown_fps.toFixed(1)} frames a second` : "";
     this.part.why.textContent = status.reason.code === "ok" ? "" : status.reason.sentence;

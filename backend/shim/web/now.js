@@ -1,6 +1,6 @@
 // What it dreams now, and why.
 
-import { post } from "/web/api.js";
+import { caption, post } from "/web/api.js";
 import { Canvas } from "/web/canvas.js";
 import { Curve } from "/web/curve.js";
 import { Layers } from "/web/layers.js";
@@ -47,9 +47,10 @@ export class Now {
 
   show(status) {
     this.status = status;
-    const { dream, display, reason, engine, memory } = status;
-    by("now-theme").textContent = dream.theme === "said" ? "as you said" : dream.theme;
-    by("now-prompt").textContent = dream.prompt;
+    const { display, reason, engine, memory } = status;
+    const told = caption(status);
+    by("now-theme").textContent = told.theme;
+    by("now-prompt").textContent = told.prompt;
     by("now-state").textContent = WORDS[status.state] ?? status.state;
     by("now-reason").textContent = reason.sentence;
     by("do-pause").textContent = this.paused ? "Go on" : "Pause";
