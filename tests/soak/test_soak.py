@@ -27,6 +27,8 @@ MOST_MB_AN_HOUR = 1.0
 WITH_ENDS = 0.4
 """Share of the time in which lives end; the last then has a tenth to warm up, and is measured over a half."""
 MEASURED_FROM = 0.5
+_TOLD_AFTER_MINUTES = 5.0
+"""A process that is younger still fills its caches, and its memory of pictures."""
 _PAUSE_S = (1.0, 6.0)
 _LINES_A_MINUTE = 120
 
@@ -82,7 +84,9 @@ def rows(dreamer: Dreamer, sampler: Sampler, story: Story, minutes: float, lines
     minutes_measured = (at_s[-1] - at_s[0]) / 60
     slope = slope_a_minute(at_s, [one.daemon_mb for one in last])
     what = f"RSS slope of the daemon over the last {minutes_measured:.1f} min, MB an hour of dream"
-    yield what, f"{slope:+.3f}", f"below {MOST_MB_AN_HOUR:g}", slope < MOST_MB_AN_HOUR
+    is_told = minutes_measured >= _TOLD_AFTER_MINUTES
+    wish = f"below {MOST_MB_AN_HOUR:g}" if is_told else "(too short to tell)"
+    yield what, f"{slope:+.3f}", wish, slope < MOST_MB_AN_HOUR or not is_told
     ends = [one.daemon_mb for one in last]
     yield "    its RSS there, least to most, MB", f"{min(ends):.1f} to {max(ends):.1f}", "", True
     tenth = max(1, len(ends) // 10)
