@@ -112,7 +112,7 @@ def start(tmp_path: Path, fake_comfy: FakeComfy) -> Iterator[Callable[[bool], Dr
         engine = SocketEngine(fake_comfy, ours)
         engine.client.start()
         engines.append(engine)
-        looped = dream(tmp_path / "dream", buffer_s=1e6, size=FULL, engine=engine, clock=SkippingClock())
+        looped = dream(tmp_path / "dream", buffer_s=6.0, size=FULL, engine=engine, clock=SkippingClock())
         until(looped, lambda: looped.gaps.in_betweens > 0)
         return looped
 
@@ -123,11 +123,11 @@ def start(tmp_path: Path, fake_comfy: FakeComfy) -> Iterator[Callable[[bool], Dr
 
 
 def until(looped: Dream, holds: Callable[[], bool]) -> None:
-    """Turns the loop until something holds; fails only if it hangs."""
+    """Turns the loop and takes what is to be shown, until something holds; fails only if it hangs."""
     give_up_at = time.monotonic() + GUARD_S
     while not holds():
         assert time.monotonic() < give_up_at, looped.controller.reason
-        if not looped.controller.turn():
+        if not looped.controller.turn() and looped.buffer.take(looped.clock()) is None:
             time.sleep(0.01)
 
 
