@@ -70,6 +70,7 @@ def test_it_is_humble(process: ClipProcess) -> None:
     assert psutil.Process(process.pid).nice() > psutil.Process().nice()
 
 
+@pytest.mark.long
 def test_what_cannot_be_had_is_told_by_name(tmp_path: Path) -> None:
     folder = tiny_clip(tmp_path / "tiny")
     (folder / FILE).write_bytes(b"an error page")
@@ -101,6 +102,7 @@ def test_one_that_is_killed_makes_way(choice: ClipChoice, pictures: list[bytes])
     assert judging._child.gone.wait(_GUARD_S)
 
 
+@pytest.mark.long
 def test_it_ends_when_nobody_holds_its_input(choice: ClipChoice) -> None:
     orphan = ClipProcess(choice)
     orphan._child.ending = True
