@@ -16,6 +16,7 @@ import re
 import shutil
 import stat
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,9 @@ _NO_LINKS = frozenset(
 _TEMPORARY = re.compile(r"\..+\.(?P<pid>\d+)\.\d+\.tmp")
 _numbers = itertools.count(1)
 _in_flight: set[Path] = set()
+_left: deque[Path] = deque(maxlen=100_000)
+"""Temporaries that a sick disk did not let us remove; they go once it has taken something again."""
+_LEFT_AT_ONCE = 32
 
 
 def write_atomic(path: Path, data: bytes, *, mode: int = 0o644, durable: bool = False) -> None:
@@ -247,18 +251,32 @@ def _temporary(path: Path) -> Iterator[Path]:
         # After a rename there is nothing to unlink, except where both names were links to one file
         # already: POSIX rename then does nothing and leaves the temporary.
         yield temporary
+        _remove_left()
     finally:
-        _remove(temporary)
+        if not _remove(temporary):
+            _left.append(temporary)
         _in_flight.discard(temporary)
 
 
-def _remove(path: Path) -> None:
-    """A file, or a folder with all it holds, if it is there."""
-    with contextlib.suppress(OSError):
+def _remove(path: Path) -> bool:
+    """A file, or a folder with all it holds, if it is there; whether it is gone."""
+    try:
         if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path, ignore_errors=True)
+            shutil.rmtree(path)
         else:
-            path.unlink()
+            path.unlink(missing_ok=True)
+    except OSError:
+        return False
+    return True
+
+
+def _remove_left() -> None:
+    """Some of them at a time, as long as the disk lets us."""
+    for _ in range(min(len(_left), _LEFT_AT_ONCE)):
+        with contextlib.suppress(IndexError):  # another thread was quicker
+            if not _remove(path := _left.popleft()):
+                _left.append(path)
+                return
 
 
 def _replace_folder(temporary: Path, path: Path) -> None:

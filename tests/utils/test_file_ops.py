@@ -42,6 +42,26 @@ def test_a_write_replaces_the_file_and_leaves_nothing_else(tmp_path: Path) -> No
     assert names(tmp_path) == ["frame.png"]
 
 
+def test_what_a_sick_disk_did_not_let_go_is_removed_once_it_is_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "status.json"
+
+    def fails(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as sick:
+        sick.setattr(os, "replace", fails)
+        sick.setattr(Path, "unlink", fails)
+        for _ in range(40):
+            with pytest.raises(StorageError):
+                write_atomic(path, b"new")
+    assert len(list(tmp_path.iterdir())) == 40
+    write_atomic(path, b"well")
+    write_atomic(path, b"well")
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_pieces_replace_the_file_when_the_last_has_come(tmp_path: Path) -> None:
     target = tmp_path / "weights"
     target.write_bytes(b"old")
