@@ -18,7 +18,7 @@ from backend.core.workflow_builder import DecodeLatents, Request, Workflow, Work
 from backend.interpolation.walk_course import Course
 from backend.utils.prompt_manager import Prompt
 from backend.utils.status_schema import ReasonCode
-from tests.core.test_comfyui_api import GUARD_S, MODELS
+from tests.core.test_comfyui_api import MODELS
 from tests.core.test_controller import Clock, Dream, dream
 from tests.fakes.fake_comfy import FakeComfy
 from tests.fakes.faulty import illegal_access, out_of_memory
@@ -34,6 +34,7 @@ HASTY = Patience(
     stop_s=0.3,
     retry_s=0.05,
 )
+GUARD_S = 100.0
 FULL, SMALLER = (256, 128), (224, 112)
 
 
