@@ -120,7 +120,7 @@ def unknown_wish(name: str) -> str:
     """
     section, _, key = name.partition(".")
     known = sections().get(section)
-    if not key and (near := difflib.get_close_matches(section, sections(), 1, cutoff=0.8)):
+    if not (key or known) and (near := difflib.get_close_matches(section, sections(), 1, cutoff=0.8)):
         return f"no such section; did you mean {near[0]}?"
     if known and (near := difflib.get_close_matches(key, known.model_fields, 1)):
         return f"no such key; did you mean {section}.{near[0]}?"

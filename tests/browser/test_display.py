@@ -60,7 +60,13 @@ def test_space_pauses_the_dream_and_space_lets_it_go_on(page: Any, dream: tuple[
 
 
 @pytest.mark.parametrize(
-    "query", ["?fit=contain", "?fit=blur&rotate=90", "?kenburns&fade=2", "?fit=nonsense&fade=x&rotate=45"]
+    "query",
+    [
+        "?fit=blur&rotate=90",
+        "?fit=nonsense&fade=x&rotate=45",
+        pytest.param("?fit=contain", marks=pytest.mark.long),
+        pytest.param("?kenburns&fade=2", marks=pytest.mark.long),
+    ],
 )
 def test_every_wish_in_the_address_shows_pictures(page: Any, dream: tuple[Daemon, str], query: str) -> None:
     opened(page, dream[1], query)

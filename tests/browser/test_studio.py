@@ -77,7 +77,7 @@ def test_the_log_is_there(page: Any, dream: tuple[Daemon, str]) -> None:
 
 
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", [pytest.param("light", marks=pytest.mark.long), "dark"])
 def test_axe_finds_no_serious_fault(page: Any, dream: tuple[Daemon, str], scheme: str) -> None:
     page.emulate_media(color_scheme=scheme)
     for section in SECTIONS:

@@ -167,3 +167,8 @@ def stage(
 def _tick(dream: main.Dreamloop, done: threading.Event) -> None:
     while not done.wait(_TICK_S):
         dream.tick()
+
+
+def long_forms(*values: str) -> list[Any]:
+    """Values of a parameter that only the long forms of the fault table are tried with."""
+    return [pytest.param(value, marks=pytest.mark.faults) for value in values]

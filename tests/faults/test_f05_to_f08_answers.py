@@ -11,7 +11,7 @@ import pytest
 
 from tests.fakes.chaos_proxy import ChaosProxy
 from tests.fakes.fake_comfy import FakeComfy
-from tests.faults.stage import Stage, dreams, seed_of, stage
+from tests.faults.stage import Stage, dreams, long_forms, seed_of, stage
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ def executions_by_seed(fake: FakeComfy) -> Counter[int]:
     return seeds
 
 
-@pytest.mark.parametrize("then", ["close", "reset", "silence"])
+@pytest.mark.parametrize("then", ["silence", *long_forms("close", "reset")])
 def test_f06_a_post_whose_answer_is_lost_is_looked_for_and_runs_once(
     tmp_path: Path, fake: FakeComfy, then: str
 ) -> None:

@@ -37,6 +37,7 @@ def test_f10_a_full_card_is_asked_to_free_memory_and_tried_once_more(on: Stage) 
     assert len(seeds) == len(set(seeds))
 
 
+@pytest.mark.faults
 def test_f10_a_card_that_stays_full_gets_less_to_do_and_more_again_later(
     tmp_path: Path, fake: FakeComfy, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,7 +14,7 @@ import pytest
 from backend.core.trouble import Trouble
 from backend.errors import EngineUnreachable
 from tests.fakes.fake_comfy import FakeComfy
-from tests.faults.stage import Stage, dreams, stage
+from tests.faults.stage import Stage, dreams, long_forms, stage
 from tests.faults.watch import resident_mb
 
 log = logging.getLogger(__name__)
@@ -172,7 +172,7 @@ BAD_BODIES: tuple[Any, ...] = (
 )
 
 
-@pytest.mark.parametrize("path", ["/history/*", "/queue", "/upload/image"])
+@pytest.mark.parametrize("path", ["/history/*", *long_forms("/queue", "/upload/image")])
 def test_f16_answers_about_jobs_that_make_no_sense_are_lived_through(on: Stage, path: str) -> None:
     fake = on.fake
     fake.mute()
@@ -184,7 +184,7 @@ def test_f16_answers_about_jobs_that_make_no_sense_are_lived_through(on: Stage, 
     on.recovers(2)
 
 
-@pytest.mark.parametrize("path", ["/system_stats", "/models/*"])
+@pytest.mark.parametrize("path", ["/system_stats", *long_forms("/models/*")])
 def test_f16_a_server_that_comes_back_talking_nonsense_is_asked_again(on: Stage, path: str) -> None:
     fake = on.fake
     fake.kill()
