@@ -27,18 +27,18 @@ class Deadline:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._until_s = float("inf")
+        self._until_s = self._silent_s = float("inf")
 
-    def start(self, total_s: float) -> None:
-        """A call begins and may take so long."""
-        self._until_s = self._clock() + total_s
+    def start(self, total_s: float, silent_s: float = float("inf")) -> None:
+        """A call begins and may take so long, with no byte coming for so long at the most."""
+        self._until_s, self._silent_s = self._clock() + total_s, silent_s
 
     def left_s(self) -> float:
-        """What is left of it; raises TimeoutError when it is over."""
+        """How long the next bytes may take; raises TimeoutError when the call's time is over."""
         left_s = self._until_s - self._clock()
         if left_s <= 0:
             raise TimeoutError("the call's time is over")
-        return left_s
+        return min(left_s, self._silent_s)
 
 
 def bounded_session(deadline: Deadline) -> requests.Session:

@@ -36,7 +36,7 @@ class HttpLimits:
 
     Attributes:
         connect_s: Until the connection stands.
-        answer_s: In total, for a small question.
+        answer_s: In total, for a small question; of a file that is read, until its next bytes.
         transfer_s: In total, for files and for /object_info.
         max_json_bytes: For the history, the queue and other small answers.
         max_file_bytes: For /object_info and files, and for a message of the WebSocket.
@@ -121,9 +121,12 @@ class ComfyHttp:
         *,
         large: bool = False,
         within_s: float | None = None,
+        steady: bool = False,
         once: bool = False,
     ) -> Answer:
         """GET; ``large`` allows more bytes and more time, ``within_s`` sets another time.
+
+        With ``steady`` bytes must keep coming: a network that swallows all is not waited for to the end.
 
         A connection that breaks is tried once more, unless it is to be ``once``.
 
@@ -132,12 +135,12 @@ class ComfyHttp:
             EngineAnswerError: An answer too large or cut off.
         """
         try:
-            return self._call("GET", url, large=large, within_s=within_s, params=params)
+            return self._call("GET", url, large=large, within_s=within_s, steady=steady, params=params)
         except AnswerLost as error:
             if once or not error.again:
                 raise
             # Most likely a kept connection that the server had just closed; reading twice does no harm.
-            return self._call("GET", url, large=large, within_s=within_s, params=params)
+            return self._call("GET", url, large=large, within_s=within_s, steady=steady, params=params)
 
     def post(self, url: str, body: object = None, *, within_s: float | None = None) -> Answer:
         """POST with a JSON body.
@@ -166,14 +169,22 @@ class ComfyHttp:
             session.close()
 
     def _call(
-        self, method: str, url: str, *, large: bool = False, within_s: float | None = None, **request: Any
+        self,
+        method: str,
+        url: str,
+        *,
+        large: bool = False,
+        within_s: float | None = None,
+        steady: bool = False,
+        **request: Any,
     ) -> Answer:
         limits = self._limits
         total_s = within_s or (limits.transfer_s if large else limits.answer_s)
         session, deadline = self._session()
-        deadline.start(total_s)
+        silent_s = min(limits.answer_s, total_s) if steady else total_s
+        deadline.start(total_s, silent_s)
         begun = False
-        request |= {"timeout": (min(limits.connect_s, total_s), total_s), "stream": True}
+        request |= {"timeout": (min(limits.connect_s, total_s), silent_s), "stream": True}
         try:
             with session.request(method, url, allow_redirects=False, **request) as response:
                 begun = True

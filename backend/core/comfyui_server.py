@@ -162,7 +162,7 @@ class ComfyServer:
     def download(self, ref: FileRef, *, once: bool = False) -> bytes:
         """The bytes of a file; tried once more if the connection breaks, unless it is to be ``once``."""
         params = {"filename": ref.filename, "type": ref.type, "subfolder": ref.subfolder}
-        return self._get("/view", params, large=True, once=once).require_ok().body
+        return self._get("/view", params, large=True, steady=True, once=once).require_ok().body
 
     def picture(self, ref: FileRef, node_id: str) -> Picture:
         """A picture file, fetched again if it comes cut off."""
@@ -206,10 +206,13 @@ class ComfyServer:
         *,
         large: bool = False,
         within_s: float | None = None,
+        steady: bool = False,
         once: bool = False,
     ) -> Answer:
         url = self.url + path
-        return self._call(lambda: self._http.get(url, params, large=large, within_s=within_s, once=once))
+        return self._call(
+            lambda: self._http.get(url, params, large=large, within_s=within_s, steady=steady, once=once)
+        )
 
     def _small_post(self, path: str, body: object, within_s: float | None = None) -> None:
         url = self.url + path

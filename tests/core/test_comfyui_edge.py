@@ -15,6 +15,7 @@ import pytest
 
 from backend.core.comfyui_api import ComfyUIClient, HttpLimits
 from backend.core.comfyui_http import AnswerLost, ComfyHttp
+from backend.core.jobs import FileRef
 from backend.core.wire import WebSocketWire, WireClosed
 from backend.errors import EngineAnswerError, EngineError, EngineUnreachable
 from tests.core.odd_servers import (
@@ -279,6 +280,16 @@ class TestTrickles:
             client = ComfyUIClient(server.url, self.LIMITS)
             error = within_the_guard(lambda: client.upload(b"x" * 50_000_000, "a.latent"))
             assert isinstance(error, AnswerLost)
+
+    def test_a_file_of_which_nothing_more_comes_is_not_waited_for_to_the_end(self) -> None:
+        def breaks_off(server: OddServer, client: socket.socket, _head: bytes) -> None:
+            client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nand so")
+            server.over.wait(10 * GUARD_S)
+
+        with OddServer(breaks_off) as server:
+            client = ComfyUIClient(server.url, HttpLimits(answer_s=0.3, transfer_s=10 * GUARD_S))
+            error = within_the_guard(lambda: client.download(FileRef("a.latent")))
+            assert isinstance(error, EngineUnreachable)
 
     def test_an_upload_has_more_time_than_a_connection(self) -> None:
         reads = threading.Event()
