@@ -271,12 +271,11 @@ def _remove(path: Path) -> bool:
 
 
 def _remove_left() -> None:
-    """Some of them at a time, as long as the disk lets us."""
+    """Some of them at a time; one that still does not go, of another disk perhaps, holds up no other."""
     for _ in range(min(len(_left), _LEFT_AT_ONCE)):
         with contextlib.suppress(IndexError):  # another thread was quicker
             if not _remove(path := _left.popleft()):
                 _left.append(path)
-                return
 
 
 def _replace_folder(temporary: Path, path: Path) -> None:
