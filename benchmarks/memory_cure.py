@@ -372,7 +372,7 @@ def plot(rows: Mapping[str, Sequence[Cured]], path: Path) -> None:
     pen = ImageDraw.Draw(image)
     names = list(rows)[:2]
     curves = {"memory off": ("#8a929c", [curve(one.off, one.judge) for one in rows[names[0]]])}
-    for name, colour in zip(names, ("#5fb3d9", "#f2b463"), strict=True):
+    for name, colour in zip(names, ("#5fb3d9", "#f2b463"), strict=False):
         label = "memory on, " + name.removeprefix("one theme, ")
         curves[label] = (colour, [curve(one.on, one.judge) for one in rows[name]])
     means = {name: np.mean(all_of, axis=0) for name, (_, all_of) in curves.items()}

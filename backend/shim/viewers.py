@@ -14,6 +14,8 @@ from backend.shim.answers import Code, RefusedError
 
 _STALLED_S = 20.0
 """A viewer that takes nothing for so long is sent away; it comes back by itself if it lives."""
+_GO_AWAY = {"Retry-After": "5", "Connection": "close"}
+"""The connection goes, too: one that is kept would take the room of somebody who only asks."""
 
 
 class Viewers:
@@ -69,7 +71,7 @@ class Viewers:
         if too_many is None and self._now.total() >= self._together:
             too_many = "viewers"
         if too_many is not None:
-            raise RefusedError(503, Code.BUSY, f"there are too many {too_many} already", {"Retry-After": "5"})
+            raise RefusedError(503, Code.BUSY, f"there are too many {too_many} already", _GO_AWAY)
 
     async def _counted(self, kind: str, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         with self.admit(kind):
