@@ -671,5 +671,15 @@ def _leave(status: int) -> NoReturn:
     sys.exit(status)
 
 
+def _until_nobody_reads() -> int:
+    try:
+        status = main()
+        sys.stdout.flush()
+    except BrokenPipeError:  # `main.py status | head`: whoever read has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return status
+
+
 if __name__ == "__main__":
-    _leave(main())
+    _leave(_until_nobody_reads())

@@ -5,6 +5,8 @@ import io
 import json
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -320,3 +322,16 @@ def test_a_health_check_fails_where_none_runs(folder: Path, state: State) -> Non
     assert command.run(arguments(check=True)) == 69
     write(folder, a_status(state, pid=DEAD_PID))
     assert command.run(arguments(check=True)) == 69
+
+
+def test_whoever_reads_but_the_beginning_leaves_no_traceback() -> None:
+    main = Path(__file__).resolve().parents[2] / "main.py"
+    process = subprocess.Popen(
+        [sys.executable, str(main), "status", "--schema"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()  # before it has said anything
+    with process:
+        assert process.stderr.read() == b""
+    assert process.returncode == 0
