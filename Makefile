@@ -3,8 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
-# Twice what the smallest machine has cores: tests of whole daemons mostly wait.
-WORKERS ?= 4
+# One more than the smallest machine has cores: tests of whole daemons mostly wait.
+WORKERS ?= 3
 
 .DEFAULT_GOAL := run
 .PHONY: run test lint format bench sheets clean

@@ -205,6 +205,7 @@ def test_f11_a_broken_device_of_ours_is_restarted(
     assert looped.controller.reason.code is ReasonCode.OK
 
 
+@pytest.mark.faults
 def test_f12_a_job_that_hangs_and_ignores_the_interrupt_has_our_engine_restarted(
     start: Callable[[bool], Dream], fake_comfy: FakeComfy
 ) -> None:
