@@ -11,6 +11,7 @@ import argparse
 import logging
 import os
 import random
+import select
 import sys
 import threading
 import time
@@ -671,11 +672,21 @@ def _leave(status: int) -> NoReturn:
     sys.exit(status)
 
 
+def _is_cut_off(pipe: int) -> bool:
+    """Whether nobody reads any more what is written there."""
+    looking = select.poll()
+    looking.register(pipe, select.POLLOUT)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in looking.poll(0))
+
+
 def _until_nobody_reads() -> int:
     try:
         status = main()
         sys.stdout.flush()
-    except BrokenPipeError:  # `main.py status | head`: whoever read has read enough
+    except BrokenPipeError:
+        if not _is_cut_off(sys.stdout.fileno()):
+            raise
+        # `main.py status | head`: whoever read has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     return status

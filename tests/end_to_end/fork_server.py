@@ -12,7 +12,6 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable
 
 import torch  # noqa: F401 - what is dear to import
 from safetensors.torch import load  # noqa: F401
@@ -30,29 +29,6 @@ import backend.utils.status_writer  # noqa: F401
 import main
 
 
-def _be_the_daemon(config: str, log: str, environment: str, sickness: str) -> None:
-    """Never returns."""
-    status = 1
-    try:
-        os.environ.update(json.loads(environment))
-        if sickness:
-            module, _, function = sickness.partition(":")
-            getattr(importlib.import_module(module), function)()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_DFL)
-        descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-        nothing = os.open(os.devnull, os.O_RDONLY)
-        for own, instead in ((0, nothing), (1, descriptor), (2, descriptor)):
-            os.dup2(instead, own)
-        words = ["--config", config, "run"]
-        sys.orig_argv[:] = [sys.executable, main.__file__, *words]  # as who begins anew will begin
-        status = main.main(words)
-        sys.stdout.flush()
-        sys.stderr.flush()
-    finally:
-        os._exit(status)
-
-
 def _be(told: str) -> None:
     """Never returns."""
     status = 1
@@ -60,6 +36,9 @@ def _be(told: str) -> None:
         wish = json.loads(told)
         os.environ.clear()
         os.environ.update(wish["environment"])
+        if wish["sickness"]:
+            module, _, function = wish["sickness"].partition(":")
+            getattr(importlib.import_module(module), function)()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)
         nothing = os.open(os.devnull, os.O_RDONLY)
@@ -69,7 +48,7 @@ def _be(told: str) -> None:
         for own, instead in ((0, nothing), (1, out), (2, err)):
             os.dup2(instead, own)
         os.closerange(3, max(nothing, out, err) + 1)
-        sys.orig_argv[:] = [sys.executable, main.__file__, *wish["words"]]
+        sys.orig_argv[:] = [sys.executable, main.__file__, *wish["words"]]  # as who begins anew will begin
         status = main.main(wish["words"])
     except SystemExit as end:  # argparse does not like the words
         status = end.code if isinstance(end.code, int) else 1
@@ -81,17 +60,17 @@ def _be(told: str) -> None:
         os._exit(status)
 
 
-def _forked(run: Callable[..., None], *words: str) -> int:
+def _forked(wish: str) -> int:
     child = os.fork()
     if child == 0:
-        run(*words)
+        _be(wish)
     return child
 
 
 def serve() -> None:
     """Answers each line with one.
 
-    ``start CONFIG LOG ENVIRONMENT SICKNESS`` and ``run JSON`` with a process id, ``wait PID`` with its end,
+    ``run WISH`` (JSON, as `ForkServer.run` writes it) with a process id, ``wait PID`` with its end, and
     ``poll PID`` with its end or, while it runs, with ``None``.
     """
     ended: dict[int, int] = {}
@@ -100,8 +79,8 @@ def serve() -> None:
     for line in sys.stdin:
         what, *words = line.split("\t")
         words = [word.strip() for word in words]
-        if what in ("start", "run"):
-            answer: int | None = _forked(_be_the_daemon if what == "start" else _be, *words)
+        if what == "run":
+            answer: int | None = _forked(*words)
         else:
             answer = _end_of(int(words[0]), ended, 0 if what == "wait" else os.WNOHANG)
         print(answer, flush=True)  # noqa: T201

@@ -41,6 +41,28 @@ class ForkServer:
             self._process.stdin.flush()
             return self._answer()
 
+    def run(
+        self,
+        words: Sequence[str],
+        out: Path,
+        err: Path,
+        *,
+        environment: Mapping[str, str],
+        sickness: str = "",
+    ) -> int:
+        """``main.py WORDS``; its process id.
+
+        Args:
+            words: Those behind main.py.
+            out: File that what it says is added to.
+            err: File that its complaints are added to.
+            environment: All of it.
+            sickness: ``module:function`` that makes it ill before it begins.
+        """
+        wish = {"words": list(words), "out": str(out), "err": str(err)}
+        whole = {**wish, "environment": dict(environment), "sickness": sickness}
+        return int(self.ask("run", json.dumps(whole)))
+
     def close(self) -> None:
         self._process.kill()
         self._process.communicate(timeout=_GUARD_S)
@@ -74,11 +96,10 @@ class ForkedProcess:
     """
 
     def __init__(self, words: Sequence[str], out: Path, err: Path) -> None:
-        wish = {"words": list(words), "out": str(out), "err": str(err), "environment": environment()}
         for path in (out, err):
             path.write_bytes(b"")
         self.returncode: int | None = None
-        self.pid = int(fork_server().ask("run", json.dumps(wish)))
+        self.pid = fork_server().run(words, out, err, environment=environment())
 
     def poll(self) -> int | None:
         """How it ended; None while it runs."""

@@ -60,9 +60,9 @@ class QuickStarts:
             environment: More of it.
             config: Its settings, if not those in the folder.
         """
-        words = [str(config or self.folder / "config.yaml"), str(self.log)]
-        told = json.dumps(dict(environment or {}))
-        self._pid = int(self._server.ask("start", *words, told, sickness))
+        words = ["--config", str(config or self.folder / "config.yaml"), "run"]
+        whole = {**forked.environment(), **(environment or {})}
+        self._pid = self._server.run(words, self.log, self.log, environment=whole, sickness=sickness)
         return self._pid
 
     @property

@@ -13,6 +13,9 @@ const WORDS = {
 };
 const MOODS = { dreaming: "good", resting: "good", paused: "warn", stopping: "bad" };
 
+// A fresh picture that was folded in and not remembered has none to show.
+const vanish = (event) => { event.target.style.visibility = "hidden"; };
+
 export class Now {
   constructor() {
     this.status = null;
@@ -84,7 +87,7 @@ export class Now {
     list.dataset.names = names;
     list.replaceChildren(
       ...[...events].reverse().map((event) => h("li", {},
-        h("img", { src: `/api/images/${event.memory}?width=160`, alt: "", loading: "lazy" }),
+        h("img", { src: `/api/images/${event.memory}?width=160`, alt: "", loading: "lazy", onerror: vanish }),
         h("div", {}, h("time", { dateTime: event.at, class: "quiet" }, ago(event.at)), h("p", {}, event.reason)),
       )),
       ...(events.length === 0 ? [h("li", { class: "quiet none" }, "None so far: it has not needed any.")] : []),
