@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from backend.core.engine import EngineFacts, EngineKind
-from backend.core.gap_frames import STRETCHES
 from backend.core.jobs import FileRef, Finished, Job, Picture
 from backend.core.model_families import EMBEDDED
 from backend.core.workflow_builder import DreamStep, Request, TextToImage, Workflow
@@ -162,11 +161,15 @@ class RecordingDecoder:
     """Writes down the latents of every walk, and paints those alone that tell the loop how to pace it.
 
     These are the few frames of a gap that are asked for first; all of it, where it is asked for at once.
+
+    Args:
+        usual: Frames of a usual gap: fewer are asked for to see it in part, and so many or more at once.
     """
 
-    def __init__(self, painting: Painting) -> None:
+    def __init__(self, painting: Painting, usual: int) -> None:
         self.gaps: list[WalkedGap] = []
         self._paints = PaintingDecoder(painting)
+        self._usual = usual
         self._known: dict[
             bytes, tuple[int, bool]
         ] = {}  # by the picture at the end: place, is it seen in part
@@ -175,7 +178,7 @@ class RecordingDecoder:
         assert batch.start is not None and batch.end is not None  # noqa: PT018 - the loop gives both
         begins = batch.end.picture not in self._known
         if begins:
-            self._known[batch.end.picture] = len(self.gaps), len(batch) < STRETCHES
+            self._known[batch.end.picture] = len(self.gaps), len(batch) < self._usual
             ends = _half(torch.cat([batch.start.latent, batch.end.latent]))
             self.gaps.append(WalkedGap(ends, np.array([0.0, 1.0])))
         place, sketched = self._known[batch.end.picture]

@@ -136,7 +136,8 @@ def dream(wishes: Wishes, folder: Path) -> Told:
     """Dream all of it; ``folder`` is empty, and where memory and display would lie."""
     settings = _settings(wishes, folder)
     painting, clock, told = Painting(wishes.size), VirtualClock(), Told()
-    engine, decoder = PaintedEngine(painting), RecordingDecoder(painting)
+    usual = round(settings.dream.seconds_per_keyframe * wishes.fps)
+    engine, decoder = PaintedEngine(painting), RecordingDecoder(painting, usual)
     told.gaps = decoder.gaps
     with ExitStack() as stack:
         loop = loop_of(settings, engine, decoder, clock)

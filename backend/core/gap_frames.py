@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 
 from backend.core.frame_buffer import Frame
 from backend.core.generator import Keyframe
-from backend.interpolation.looks import Look, difference
+from backend.interpolation.looks import Look, Step, difference
 from backend.interpolation.timetable import Timetable
 from backend.interpolation.walk import Walk, Waypoint
 
-# Stretches in which the length of a gap is measured: the same number, however many frames it has.
+# Stretches in which the length of a usual gap is measured, however many frames it has.
 STRETCHES = 5
 
 
@@ -49,7 +49,9 @@ class Gap:
         ends: Both keyframes in the latent; None where no walk leads from the one to the other.
         seconds: Of dream.
         timetable: None until it is decided.
+        turns: Whether its walk turns farther than the dream does by itself.
         every: Of so many frames that the display shows, one is decoded.
+        stretches: In which its length is measured: as many more as it is longer.
         measured: Whether its length was told.
         place: Of the keyframe in the buffer.
         before_place: Of the keyframe before.
@@ -59,11 +61,13 @@ class Gap:
     keyframe: Keyframe
     ends: tuple[Waypoint, Waypoint] | None
     seconds: float
+    turns: bool = False
     walk: Walk | None = None
     timetable: Timetable | None = None
     shots: list[Shot] = field(default_factory=list)
     looks: tuple[Look, Look] | None = None
     every: int = 1
+    stretches: int = STRETCHES
     measured: bool = False
     place: int | None = None
     before_place: int | None = None
@@ -82,21 +86,22 @@ class Gap:
         """The in-betweens that have arrived."""
         return [shot for shot in self.shots if shot.look is not None]
 
-    def steps(self) -> list[float]:
+    def steps(self) -> list[Step]:
         """How far apart neighbours look, from the keyframe before to this one, among those that were seen."""
         if self.looks is None:
             return []
         row = [self.looks[0], *(shot.look for shot in self.shots if shot.look is not None), self.looks[1]]
         return [difference(one, other) for one, other in itertools.pairwise(row)]
 
-    def length(self) -> float | None:
-        """How far apart both keyframes look, by way of some frames between; None where that is not known."""
+    def straight(self) -> list[Step]:
+        """The steps over its stretches, from keyframe to keyframe; empty where they are not known."""
         seen = self.seen()
-        if self.looks is None or len(seen) + 1 < STRETCHES:
-            return None
-        chosen = [seen[round(step * (len(seen) + 1) / STRETCHES) - 1].look for step in range(1, STRETCHES)]
-        row = [self.looks[0], *(look for look in chosen if look is not None), self.looks[1]]
-        return sum(difference(one, other) for one, other in itertools.pairwise(row))
+        if self.looks is None or len(seen) + 1 < self.stretches:
+            return []
+        places = [round(step * (len(seen) + 1) / self.stretches) - 1 for step in range(1, self.stretches)]
+        row = [self.looks[0], *(seen[place].look for place in places), self.looks[1]]
+        looks = [look for look in row if look is not None]
+        return [difference(one, other) for one, other in itertools.pairwise(looks)]
 
     def take_shots(self, timetable: Timetable) -> None:
         """Have a shot for each place of a timetable; those that are there stay."""

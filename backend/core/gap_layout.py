@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import logging
-import math
 
 from backend.core.density import Density
 from backend.core.gap_frames import STRETCHES, Gap, Shot
 from backend.core.generator import DreamGenerator, Keyframe
 from backend.errors import EngineError, LatentRejected, PictureRejected
-from backend.interpolation.gap_length import LONGEST, stretch
+from backend.interpolation.gap_length import LONGEST_SEEN, stretch
 from backend.interpolation.hybrid_generator import HybridGenerator
 from backend.interpolation.looks import Look, look_of
 from backend.interpolation.timetable import Timetable, eased, even, perceived, shown_for
-from backend.interpolation.usual_length import UsualLength
+from backend.interpolation.usual_length import UsualPace
 from backend.interpolation.walk import Knot, Walk, Waypoint
 from backend.utils.picture_check import look_at
 
@@ -65,8 +64,8 @@ class GapLayout:
         self._max_pixels = max_pixels
         self._knot: tuple[int, Knot] | None = None  # where the newest walk ended, and at which keyframe
         self._look: tuple[int, Look] | None = None  # of the newest keyframe that was looked at
-        self._straight = UsualLength()  # from look to look over some frames
-        self._winding = UsualLength()  # from frame to frame
+        self._straight = UsualPace()  # from look to look over some frames
+        self._winding = UsualPace()  # from frame to frame
 
     def waypoint(self, keyframe: Keyframe) -> Waypoint | None:
         """The keyframe in the latent; None where it has none to be had.
@@ -98,7 +97,7 @@ class GapLayout:
         if before is None or seconds is None:
             log.warning("no walk leads to keyframe %d; it is faded to", keyframe.number)
             return Gap(previous, keyframe, None, self.gap_s)
-        return Gap(previous, keyframe, (before, here), seconds)
+        return Gap(previous, keyframe, (before, here), seconds, turns=seconds > self.gap_s)
 
     def settle(self, gap: Gap, after: Waypoint | None, ready_s: float) -> None:
         """Lay out a gap, or choose the frames of it that are to be seen before the rest is laid out.
@@ -118,20 +117,20 @@ class GapLayout:
             gap.looks = self._looks(gap)
         has_time = after is not None and ready_s >= self.gap_s
         if gap.looks is not None and frames >= _LEAST_SKETCHED and has_time:
-            gap.shots = [Shot(share) for share in even(STRETCHES, gap.seconds).places]
+            gap.stretches = self._stretches(gap)
+            gap.shots = [Shot(share) for share in even(gap.stretches, gap.seconds).places]
         else:
             gap.take_shots((eased if self.pacing == "eased" else even)(frames, gap.seconds))
 
     def settle_seen(self, gap: Gap) -> None:
         """A part of a gap was seen, or will not be: lay out the rest."""
-        seen = gap.seen()
-        share = self._measured(gap)
-        if share is not None:
-            gap.seconds = self.gap_s * min(max(share, _SHORTEST), LONGEST)
-        if seen:
-            places = [shot.share for shot in seen]
-            wished = gap.seconds * self.fps / gap.every
-            gap.take_shots(perceived(places, gap.steps(), wished, gap.seconds))
+        places, steps = [shot.share for shot in gap.seen()], self._measured(gap)
+        if steps is not None:
+            gap.seconds = self.gap_s * min(max(sum(steps), _SHORTEST), LONGEST_SEEN)
+        else:
+            steps = [step.motion for step in gap.steps()]
+        if places:
+            gap.take_shots(perceived(places, steps, gap.seconds * self.fps / gap.every, gap.seconds))
         else:
             gap.take_shots(even(self._frames(gap), gap.seconds))
 
@@ -146,21 +145,29 @@ class GapLayout:
             return None
         self._measured(gap)
         steps = gap.steps()
-        if not all(map(math.isfinite, steps)):  # frames of several sizes cannot be compared
+        shares = self._winding.shares(steps, learn=not gap.turns)
+        if shares is None:  # frames of several sizes cannot be compared
             return None
         if gap.every == 1 and all(shot.look is not None for shot in gap.shots):
-            exact = self.gap_s * self._winding.share(sum(steps))
             least = max(gap.seconds / _REFINED, len(steps) / (_HASTE * self.fps))
-            gap.seconds = min(max(exact, least), gap.seconds * _REFINED)
-        return shown_for(steps, gap.seconds)
+            gap.seconds = min(max(self.gap_s * sum(shares), least), gap.seconds * _REFINED)
+        return shown_for(shares, gap.seconds)
 
-    def _measured(self, gap: Gap) -> float | None:
-        """The length of a gap, as a share of the usual one; None where it is not known, or was told."""
-        length = None if gap.measured else gap.length()
-        if length is None or not math.isfinite(length):
+    def _measured(self, gap: Gap) -> list[float] | None:
+        """The stretches of a gap as shares of the usual one; None where they are not known, or were told."""
+        if gap.measured or not (steps := gap.straight()):
             return None
         gap.measured = True
-        return self._straight.share(length)
+        return self._straight.shares(steps, learn=not gap.turns)
+
+    def _stretches(self, gap: Gap) -> int:
+        """How many stretches of a gap are seen first: a long one is seen as closely as a usual one.
+
+        A look takes no longer than a usual gap does, and leaves frames between what it sees.
+        """
+        likely = round(STRETCHES * gap.seconds / self.gap_s)
+        most = min(self._frames(gap) // 2, round(self.gap_s * self.fps / gap.every))
+        return max(STRETCHES, min(likely, most))
 
     def last_s(self, gap: Gap) -> float:
         """How long the keyframe of a gap is shown, as long as nothing is known of the next gap."""

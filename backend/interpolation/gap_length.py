@@ -11,7 +11,10 @@ FAR = 2.0
 """Times the median from which on a walk is shown at the median's speed; in between, the gap grows evenly."""
 
 LONGEST = 6.0
-"""Times the usual gap that a walk takes at the most, however far it turns."""
+"""Times the usual gap that a walk is expected to take at the most, however far it turns ..."""
+
+LONGEST_SEEN = 10.0
+"""... and that it takes at the most, however much was seen to happen in it."""
 
 
 def stretch(angle: float, usual: float) -> float:

@@ -6,6 +6,7 @@ geometric mean heeds both what glows and what moves; it is as long for a step as
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -28,11 +29,24 @@ def look_of(image: Image) -> Look:
     return np.asarray(image.convert("RGB").reduce(factor), np.float32)
 
 
-def difference(one: Look, other: Look) -> float:
-    """How far apart two looks are, in levels of 255; infinite where their sizes differ."""
+@dataclass(frozen=True)
+class Step:
+    """How far apart two looks are, in levels of 255; infinite where their sizes differ.
+
+    Attributes:
+        motion: As colours and edges tell it together.
+        colours: As colours alone do: a glow without any edge hardly counts as motion, and is seen.
+    """
+
+    motion: float
+    colours: float
+
+
+def difference(one: Look, other: Look) -> Step:
+    """How far apart two looks are."""
     if one.shape != other.shape:
-        return float("inf")
+        return Step(float("inf"), float("inf"))
     apart = one - other
     colours = float(np.abs(apart).mean())
     edges = sum(float(np.abs(np.diff(apart, axis=axis)).mean()) for axis in (0, 1) if apart.shape[axis] > 1)
-    return float(colours ** (1.0 - _EDGES) * edges**_EDGES)
+    return Step(float(colours ** (1.0 - _EDGES) * edges**_EDGES), colours)

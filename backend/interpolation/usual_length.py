@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
+from collections.abc import Sequence
 from statistics import median
+
+from backend.interpolation.looks import Step
 
 # Gaps from which the usual length is told: many, so that the speed hardly changes from gap to gap ...
 _GAPS = 60
 # ... unless so many in a row are all longer, or all shorter, by this factor: then the dream is another one.
 _CHANGED_GAPS, _CHANGED_BY = 5, 1.5
+# Colours alone may change by so many times what is usual before a step takes longer than its motion asks for.
+_COLOURS = 1.0
 
 
 class UsualLength:
@@ -17,12 +23,48 @@ class UsualLength:
     def __init__(self) -> None:
         self._lengths: deque[float] = deque(maxlen=_GAPS)
 
-    def share(self, length: float) -> float:
-        """Take a length in, and tell it as a share of the usual one."""
+    def usual(self, length: float, *, learn: bool = True) -> float:
+        """Take a length in, and tell what is usual by now.
+
+        Args:
+            length: Of a gap.
+            learn: False for one that is known to be unlike others: it counts where there is no other.
+        """
+        if not learn and self._lengths:
+            return median(self._lengths)
         self._lengths.append(length)
         newest = list(self._lengths)[-_CHANGED_GAPS:]
         usual = median(self._lengths)
         if min(newest) > _CHANGED_BY * usual or max(newest) < usual / _CHANGED_BY:
             self._lengths = deque(newest, maxlen=_GAPS)
             usual = median(newest)
-        return length / usual if usual > 0.0 else 1.0
+        return usual
+
+
+class UsualPace:
+    """How long steps should take, so that neither motion nor colours go faster than is usual in the dream."""
+
+    def __init__(self) -> None:
+        self._motion, self._colours, self._both = UsualLength(), UsualLength(), UsualLength()
+
+    def shares(self, steps: Sequence[Step], *, learn: bool = True) -> list[float] | None:
+        """Take the steps of a gap in, and tell each as a share of a usual gap.
+
+        Args:
+            steps: From keyframe to keyframe.
+            learn: False for a turn: some of them in a row do not make the dream another one.
+
+        Returns:
+            One for each step; together 1 for a gap like most others. None where they cannot be compared.
+        """
+        if not steps or not all(math.isfinite(step.motion) for step in steps):
+            return None
+        motion = self._motion.usual(sum(step.motion for step in steps), learn=learn)
+        colours = _COLOURS * self._colours.usual(sum(step.colours for step in steps), learn=learn)
+        both = [max(_ratio(step.motion, motion), _ratio(step.colours, colours)) for step in steps]
+        usual = self._both.usual(sum(both), learn=learn)
+        return [share / usual for share in both] if usual > 0.0 else [1.0 / len(steps)] * len(steps)
+
+
+def _ratio(length: float, usual: float) -> float:
+    return length / usual if usual > 0.0 else 0.0

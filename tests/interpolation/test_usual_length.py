@@ -2,34 +2,72 @@ from __future__ import annotations
 
 import pytest
 
-from backend.interpolation.usual_length import UsualLength
+from backend.interpolation.looks import Step
+from backend.interpolation.usual_length import UsualLength, UsualPace
 
 
 def after(*lengths: float) -> UsualLength:
     usual = UsualLength()
     for length in lengths:
-        usual.share(length)
+        usual.usual(length)
     return usual
 
 
-def test_the_first_gap_is_as_long_as_usual() -> None:
-    assert UsualLength().share(7.0) == 1.0
+def pace(gaps: int, *steps: Step) -> UsualPace:
+    """After so many gaps that were all like this one."""
+    usual = UsualPace()
+    for _ in range(gaps):
+        usual.shares(steps)
+    return usual
 
 
-def test_a_gap_is_told_as_a_share_of_the_median() -> None:
-    assert after(10.0, 10.0, 12.0, 8.0).share(20.0) == pytest.approx(2.0)
+EVEN = (Step(3.0, 2.0),) * 5
+
+
+def test_the_first_length_is_the_usual_one() -> None:
+    assert UsualLength().usual(7.0) == 7.0
+
+
+def test_what_is_usual_is_the_median() -> None:
+    assert after(10.0, 10.0, 12.0, 8.0).usual(20.0) == pytest.approx(10.0)
 
 
 def test_one_gap_in_which_much_happens_does_not_shorten_the_next() -> None:
-    assert after(*[10.0] * 8, 80.0).share(10.0) == pytest.approx(1.0)
+    assert after(*[10.0] * 8, 80.0).usual(10.0) == pytest.approx(10.0)
 
 
 def test_a_dream_that_has_become_another_one_has_another_usual_length_within_a_few_gaps() -> None:
     usual = after(*[10.0] * 50)
-    shares = [usual.share(25.0) for _ in range(5)]
-    assert shares[:4] == pytest.approx([2.5] * 4)
-    assert shares[4] == pytest.approx(1.0)
+    told = [usual.usual(25.0) for _ in range(5)]
+    assert told == pytest.approx([10.0] * 4 + [25.0])
+
+
+def test_the_steps_of_a_gap_like_most_others_are_one_gap_together() -> None:
+    assert pace(5, *EVEN).shares(EVEN) == pytest.approx([0.2] * 5)
+
+
+def test_a_gap_in_which_twice_as_much_moves_counts_twice() -> None:
+    assert pace(20, *EVEN).shares((Step(6.0, 2.0),) * 5) == pytest.approx([0.4] * 5)
+
+
+def test_colours_that_change_without_any_edge_take_their_time_too() -> None:
+    glow = (*EVEN[1:], Step(1.0, 8.0))
+    assert pace(20, *EVEN).shares(glow) == pytest.approx([*[0.2] * 4, 0.8])
 
 
 def test_a_gap_of_nothing_is_no_division_by_zero() -> None:
-    assert after(0.0, 0.0).share(0.0) == 1.0
+    nothing = (Step(0.0, 0.0),) * 4
+    assert pace(3, *nothing).shares(nothing) == [0.25] * 4
+
+
+def test_pictures_of_other_sizes_leave_what_is_usual_as_it_was() -> None:
+    usual = pace(5, *EVEN)
+    assert usual.shares((*EVEN[1:], Step(float("inf"), float("inf")))) is None
+    assert usual.shares(EVEN) == pytest.approx([0.2] * 5)
+
+
+def test_turns_take_their_time_however_many_there_are_in_a_row() -> None:
+    usual, turn = pace(20, *EVEN), (Step(9.0, 6.0),) * 5
+    for _ in range(9):
+        assert usual.shares(turn, learn=False) == pytest.approx([0.6] * 5)
+    assert usual.shares(EVEN) == pytest.approx([0.2] * 5)
