@@ -11,7 +11,7 @@ import io
 import socket
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -20,6 +20,8 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+_PIECE_BYTES = 64 * 1024
 
 
 class Deadline:
@@ -80,9 +82,18 @@ class _Connection(HTTPConnection):
     def send(self, data: Any) -> None:
         if self.sock is None:
             self.connect()
-        if self.sock is not None:  # so far it had only the time for connecting, too little for an upload
-            self.sock.settimeout(self._deadline.left_s())
-        super().send(data)
+        # In pieces, for a socket's time-out is for all that is handed to it, however steadily it goes out.
+        for piece in _pieces(data):
+            if self.sock is not None:  # so far it had only the time for connecting, too little for an upload
+                self.sock.settimeout(self._deadline.left_s())
+            super().send(piece)
+
+
+def _pieces(data: Any) -> Iterable[Any]:
+    """Whole bytes in pieces; what else may be sent as it is."""
+    if not isinstance(data, bytes) or len(data) <= _PIECE_BYTES:
+        return (data,)
+    return (data[at : at + _PIECE_BYTES] for at in range(0, len(data), _PIECE_BYTES))
 
 
 class _TlsConnection(_Connection, HTTPSConnection):

@@ -36,7 +36,7 @@ class HttpLimits:
 
     Attributes:
         connect_s: Until the connection stands.
-        answer_s: In total, for a small question; of a file that is read, until its next bytes.
+        answer_s: In total, for a small question; of a file, until its next bytes go or come.
         transfer_s: In total, for files and for /object_info.
         max_json_bytes: For the history, the queue and other small answers.
         max_file_bytes: For /object_info and files, and for a message of the WebSocket.
@@ -154,14 +154,14 @@ class ComfyHttp:
         return self._call("POST", url, within_s=within_s, data=data, headers=headers)
 
     def upload(self, url: str, data: bytes, filename: str, fields: Mapping[str, str]) -> Answer:
-        """POST of a multipart form with the file in the field ``image``.
+        """POST of a multipart form with the file in the field ``image``; bytes must keep going out.
 
         Raises:
             EngineUnreachable: No answer.
             EngineAnswerError: An answer too large or cut off.
         """
         files = {"image": (filename, data, "application/octet-stream")}
-        return self._call("POST", url, large=True, data=dict(fields), files=files)
+        return self._call("POST", url, large=True, steady=True, data=dict(fields), files=files)
 
     def close(self) -> None:
         """Closes the connections of all threads; a later call opens new ones."""

@@ -21,6 +21,8 @@ Look: TypeAlias = NDArray[np.float32]
 _WIDTH_PX = 128
 # How much edges count beside colours: with less, motion is overlooked; with more, what glows slowly.
 _EDGES = 0.62
+# Squares from left to right, in which masses of light are told.
+_SQUARES = 16
 
 
 def look_of(image: Image) -> Look:
@@ -35,11 +37,11 @@ class Step:
 
     Attributes:
         motion: As colours and edges tell it together.
-        colours: As colours alone do: a glow without any edge hardly counts as motion, and is seen.
+        masses: As the masses of light do, whose glow hardly counts as motion: averages over squares.
     """
 
     motion: float
-    colours: float
+    masses: float
 
 
 def difference(one: Look, other: Look) -> Step:
@@ -49,4 +51,13 @@ def difference(one: Look, other: Look) -> Step:
     apart = one - other
     colours = float(np.abs(apart).mean())
     edges = sum(float(np.abs(np.diff(apart, axis=axis)).mean()) for axis in (0, 1) if apart.shape[axis] > 1)
-    return Step(float(colours ** (1.0 - _EDGES) * edges**_EDGES), colours)
+    return Step(float(colours ** (1.0 - _EDGES) * edges**_EDGES), _of_squares(apart))
+
+
+def _of_squares(apart: Look) -> float:
+    """Root mean square of the averages over squares."""
+    height, width, _ = apart.shape
+    side = max(1, min(height, round(width / _SQUARES)))
+    rows, columns = height // side, width // side
+    squares = apart[: rows * side, : columns * side].reshape(rows, side, columns, side, 3).mean((1, 3))
+    return float(np.sqrt(np.square(squares).mean()))

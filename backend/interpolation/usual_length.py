@@ -13,8 +13,8 @@ from backend.interpolation.looks import Step
 _GAPS = 60
 # ... unless so many in a row are all longer, or all shorter, by this factor: then the dream is another one.
 _CHANGED_GAPS, _CHANGED_BY = 5, 1.5
-# Colours alone may change by so many times what is usual before a step takes longer than its motion asks for.
-_COLOURS = 1.0
+# Masses of light may move so many times as fast as usual before a step takes longer than its motion asks for.
+_MASSES = 1.5
 
 
 class UsualLength:
@@ -42,10 +42,10 @@ class UsualLength:
 
 
 class UsualPace:
-    """How long steps should take, so that neither motion nor colours go faster than is usual in the dream."""
+    """How long steps should take, so that neither motion nor masses of light go much faster than usual."""
 
     def __init__(self) -> None:
-        self._motion, self._colours, self._both = UsualLength(), UsualLength(), UsualLength()
+        self._motion, self._masses, self._both = UsualLength(), UsualLength(), UsualLength()
 
     def shares(self, steps: Sequence[Step], *, learn: bool = True) -> list[float] | None:
         """Take the steps of a gap in, and tell each as a share of a usual gap.
@@ -60,8 +60,8 @@ class UsualPace:
         if not steps or not all(math.isfinite(step.motion) for step in steps):
             return None
         motion = self._motion.usual(sum(step.motion for step in steps), learn=learn)
-        colours = _COLOURS * self._colours.usual(sum(step.colours for step in steps), learn=learn)
-        both = [max(_ratio(step.motion, motion), _ratio(step.colours, colours)) for step in steps]
+        masses = _MASSES * self._masses.usual(sum(step.masses for step in steps), learn=learn)
+        both = [max(_ratio(step.motion, motion), _ratio(step.masses, masses)) for step in steps]
         usual = self._both.usual(sum(both), learn=learn)
         return [share / usual for share in both] if usual > 0.0 else [1.0 / len(steps)] * len(steps)
 

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -290,6 +291,33 @@ class TestTrickles:
             client = ComfyUIClient(server.url, HttpLimits(answer_s=0.3, transfer_s=10 * GUARD_S))
             error = within_the_guard(lambda: client.download(FileRef("a.latent")))
             assert isinstance(error, EngineUnreachable)
+
+    @pytest.mark.parametrize("size", [10, 50_000_000])
+    def test_an_upload_of_which_nothing_more_goes_out_is_not_waited_for_to_the_end(self, size: int) -> None:
+        def swallows(server: OddServer, _client: socket.socket, _head: bytes) -> None:
+            server.over.wait(10 * GUARD_S)
+
+        with OddServer(swallows) as server:
+            client = ComfyUIClient(server.url, HttpLimits(answer_s=0.3, transfer_s=10 * GUARD_S))
+            error = within_the_guard(lambda: client.upload(b"x" * size, "a.latent"))
+            assert isinstance(error, AnswerLost)
+
+    def test_an_upload_that_goes_out_slowly_but_steadily_has_its_time(self) -> None:
+        answer_s, size = 0.5, 30_000_000
+
+        def slow(server: OddServer, client: socket.socket, head: bytes) -> None:
+            read, began = len(head.partition(b"\r\n\r\n")[2]), time.monotonic()
+            while read < size and (piece := client.recv(500_000)):
+                read += len(piece)
+                server.over.wait(2.0 * answer_s / 60)
+            taken_s.append(time.monotonic() - began)
+            answering("200 OK", '{"name": "a"}')(server, client, head)
+
+        taken_s: list[float] = []
+        with OddServer(slow) as server:
+            client = ComfyUIClient(server.url, HttpLimits(answer_s=answer_s, transfer_s=GUARD_S))
+            assert client.upload(b"x" * size, "a.latent").filename == "a"
+        assert taken_s[0] > answer_s, "this shows nothing"
 
     def test_an_upload_has_more_time_than_a_connection(self) -> None:
         reads = threading.Event()

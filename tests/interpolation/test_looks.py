@@ -39,7 +39,7 @@ def test_pictures_of_different_sizes_are_not_compared() -> None:
     assert difference(look_of(picture()), look_of(picture(size=(640, 640)))).motion == float("inf")
 
 
-def test_a_glow_without_edges_is_seen_by_its_colours_alone() -> None:
+def test_a_glow_without_edges_is_seen_by_its_masses_alone() -> None:
     step = difference(look_of(picture()), look_of(picture(glow=20)))
-    assert step.colours > 10.0
-    assert step.motion < 0.1 * step.colours
+    assert step.masses > 10.0
+    assert step.motion < 0.1 * step.masses

@@ -50,7 +50,7 @@ def test_a_gap_in_which_twice_as_much_moves_counts_twice() -> None:
     assert pace(20, *EVEN).shares((Step(6.0, 2.0),) * 5) == pytest.approx([0.4] * 5)
 
 
-def test_colours_that_change_without_any_edge_take_their_time_too() -> None:
+def test_masses_that_change_without_any_edge_take_their_time_too() -> None:
     glow = (*EVEN[1:], Step(1.0, 8.0))
     assert pace(20, *EVEN).shares(glow) == pytest.approx([*[0.2] * 4, 0.8])
 
