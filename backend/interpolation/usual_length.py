@@ -12,7 +12,8 @@ from backend.interpolation.looks import Step
 # Gaps from which the usual length is told: many, so that the speed hardly changes from gap to gap ...
 _GAPS = 60
 # ... unless so many in a row are all longer, or all shorter, by this factor: then the dream is another one.
-_CHANGED_GAPS, _CHANGED_BY = 5, 1.5
+# After a turn the dream moves on from it in fewer than that.
+_CHANGED_GAPS, _CHANGED_BY = 12, 1.5
 # Masses of light may move so many times as fast as usual before a step takes longer than its motion asks for.
 _MASSES = 1.5
 
@@ -59,11 +60,19 @@ class UsualPace:
         """
         if not steps or not all(math.isfinite(step.motion) for step in steps):
             return None
-        motion = self._motion.usual(sum(step.motion for step in steps), learn=learn)
-        masses = _MASSES * self._masses.usual(sum(step.masses for step in steps), learn=learn)
-        both = [max(_ratio(step.motion, motion), _ratio(step.masses, masses)) for step in steps]
-        usual = self._both.usual(sum(both), learn=learn)
-        return [share / usual for share in both] if usual > 0.0 else [1.0 / len(steps)] * len(steps)
+        usual_motion = self._motion.usual(sum(step.motion for step in steps), learn=learn)
+        usual_masses = self._masses.usual(sum(step.masses for step in steps), learn=learn)
+        masses = [_ratio(step.masses, usual_masses) for step in steps]
+        lengths = [
+            max(_ratio(step.motion, usual_motion), share / _MASSES)
+            for step, share in zip(steps, masses, strict=True)
+        ]
+        # Where little moves a gap is shorter than usual, but not if its masses of light change as usual.
+        length = max(sum(lengths), min(sum(masses), 1.0))
+        usual = self._both.usual(length, learn=learn)
+        if usual <= 0.0:
+            return [1.0 / len(steps)] * len(steps)
+        return [_ratio(one, sum(lengths)) * length / usual for one in lengths]
 
 
 def _ratio(length: float, usual: float) -> float:

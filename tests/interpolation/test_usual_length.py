@@ -36,10 +36,10 @@ def test_one_gap_in_which_much_happens_does_not_shorten_the_next() -> None:
     assert after(*[10.0] * 8, 80.0).usual(10.0) == pytest.approx(10.0)
 
 
-def test_a_dream_that_has_become_another_one_has_another_usual_length_within_a_few_gaps() -> None:
+def test_a_dream_that_has_become_another_one_has_another_usual_length_within_a_dozen_gaps() -> None:
     usual = after(*[10.0] * 50)
-    told = [usual.usual(25.0) for _ in range(5)]
-    assert told == pytest.approx([10.0] * 4 + [25.0])
+    told = [usual.usual(25.0) for _ in range(12)]
+    assert told == pytest.approx([10.0] * 11 + [25.0])
 
 
 def test_the_steps_of_a_gap_like_most_others_are_one_gap_together() -> None:
@@ -51,8 +51,16 @@ def test_a_gap_in_which_twice_as_much_moves_counts_twice() -> None:
 
 
 def test_masses_that_change_without_any_edge_take_their_time_too() -> None:
-    glow = (*EVEN[1:], Step(1.0, 8.0))
-    assert pace(20, *EVEN).shares(glow) == pytest.approx([*[0.2] * 4, 0.8])
+    glow = (*EVEN[1:], Step(1.0, 9.0))
+    assert pace(20, *EVEN).shares(glow) == pytest.approx([*[0.2] * 4, 0.6])
+
+
+def test_a_gap_in_which_hardly_anything_moves_is_short() -> None:
+    assert pace(20, *EVEN).shares((Step(0.3, 0.2),) * 5) == pytest.approx([0.02] * 5)
+
+
+def test_a_gap_is_not_short_if_its_masses_of_light_change_as_usual() -> None:
+    assert pace(20, *EVEN).shares((Step(1.5, 2.0),) * 5) == pytest.approx([0.2] * 5)
 
 
 def test_a_gap_of_nothing_is_no_division_by_zero() -> None:
