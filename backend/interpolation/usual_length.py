@@ -14,8 +14,9 @@ _GAPS = 60
 # ... unless so many in a row are all longer, or all shorter, by this factor: then the dream is another one.
 # After a turn the dream moves on from it in fewer than that.
 _CHANGED_GAPS, _CHANGED_BY = 12, 1.5
-# Masses of light may move so many times as fast as usual before a step takes longer than its motion asks for.
-_MASSES = 1.5
+# Masses of light may move so many times as fast as usual in a gap before it takes longer than its motion asks
+# for; and in a part of it before that part does.
+_MASSES, _MASSES_AT_ONCE = 1.2, 2.0
 
 
 class UsualLength:
@@ -64,11 +65,10 @@ class UsualPace:
         usual_masses = self._masses.usual(sum(step.masses for step in steps), learn=learn)
         masses = [_ratio(step.masses, usual_masses) for step in steps]
         lengths = [
-            max(_ratio(step.motion, usual_motion), share / _MASSES)
+            max(_ratio(step.motion, usual_motion), share / _MASSES_AT_ONCE)
             for step, share in zip(steps, masses, strict=True)
         ]
-        # Where little moves a gap is shorter than usual, but not if its masses of light change as usual.
-        length = max(sum(lengths), min(sum(masses), 1.0))
+        length = max(sum(lengths), sum(masses) / _MASSES)
         usual = self._both.usual(length, learn=learn)
         if usual <= 0.0:
             return [1.0 / len(steps)] * len(steps)

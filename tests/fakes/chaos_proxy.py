@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 
 _TICK_S = 0.01
+_HUNG_UP = getattr(select, "POLLRDHUP", select.POLLHUP)  # the former is Linux's alone
 _CHUNK_BYTES = 65536
 _MOST_HELD_BYTES = 2**26
 _REQUEST = re.compile(rb"([A-Z]+) (\S+) HTTP/1\.1\r\n")
@@ -107,7 +108,7 @@ class ChaosProxy:
     # What goes wrong
 
     def blackhole(self) -> None:
-        """Nothing is forwarded and nothing is closed; connections of that time stay dead for ever."""
+        """Nothing is forwarded, read or closed; connections of that time stay dead for ever."""
         self._blackhole = True
 
     def reset(self) -> None:
@@ -161,7 +162,7 @@ class ChaosProxy:
     def _serve(self, client: socket.socket) -> None:
         with client, contextlib.suppress(OSError):
             if self._blackhole:
-                self._closing.wait()
+                self._hold_dead(client)
                 return
             with socket.create_connection(("127.0.0.1", self._target)) as target:
                 pair = _Pair(client, target)
@@ -176,10 +177,9 @@ class ChaosProxy:
         while not self._closing.is_set():
             if self._blackhole or pair.dead:
                 pair.dead = True
-                if pair.fault is not None and pair.fault.then != "silence":
-                    return
-                self._closing.wait(_TICK_S)
-                continue
+                if pair.fault is None or pair.fault.then == "silence":
+                    self._hold_dead(pair.client)
+                return
             readable, _, _ = select.select([pair.client, pair.target], [], [], _TICK_S)
             if pair.client in readable:
                 data = pair.client.recv(_CHUNK_BYTES)
@@ -194,6 +194,13 @@ class ChaosProxy:
                     return
                 self._take_answer(pair, data)
             self._pass_on(pair)
+
+    def _hold_dead(self, client: socket.socket) -> None:
+        """Until the client has closed its end; nothing is read, for a dead network takes nothing."""
+        closed = select.poll()
+        closed.register(client, _HUNG_UP)
+        while not self._closing.is_set() and not closed.poll(1000 * _TICK_S):
+            pass
 
     def _note_request(self, pair: _Pair, data: bytes, first: bool) -> None:
         """Requests begin with a packet: nobody here sends a second one before the first is answered."""
