@@ -18,7 +18,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -30,33 +29,23 @@ if TYPE_CHECKING:
     from backend.core.controller import DreamController, KeyframeListener
     from backend.core.desk import Desk, Handler
     from backend.core.engine import Engine
-    from backend.core.frame_buffer import FrameBuffer
-    from backend.core.frame_shelf import FrameShelf
-    from backend.core.frames_ahead import Ahead
-    from backend.core.pace import Pace
     from backend.core.playback import Playback
-    from backend.core.remembering import Remembering
     from backend.core.report import Report
     from backend.core.scorer import Scorer
     from backend.core.supervisor import Supervised, Supervisor
     from backend.core.upkeep import Upkeep, Usage
     from backend.film.recorder import Recorder
     from backend.memory_assembly import DreamMemory
-    from backend.resume_assembly import Past
     from backend.shim.process import ShimProcess
+    from backend.utils.control import ControlServer
     from backend.utils.disk_room import DiskRoom
     from backend.utils.logs import LogTail
-    from backend.utils.prompt_manager import PromptManager
     from backend.utils.renewals import Renewals
     from backend.utils.status_schema import Status
     from backend.utils.status_writer import StatusWriter
     from backend.utils.system_monitor import SystemMonitor
 
 log = logging.getLogger("dreamloop")
-
-_BUFFER_BYTES = 512_000_000
-_MAX_PIXELS = 64_000_000
-_TITLE_SIZE = (768, 432)
 
 
 @dataclass
@@ -152,22 +141,22 @@ def compose(
     from backend.core.memory_report import MemoryReport
     from backend.core.report import first_body
     from backend.live_assembly import LiveParts, open_watch
+    from backend.loop_assembly import display_of, loop_of, prompts_of
     from backend.machine_assembly import open_monitor
     from backend.memory_assembly import open_memory
     from backend.resume_assembly import open_past
-    from backend.utils.control import SOCKET_NAME, ControlServer
     from backend.utils.status_writer import StatusWriter
 
     rng, finished = random.Random(settings.dream.seed), threading.Event()
     with ExitStack() as stack:
         _own_folders(settings, stack)
         lines = _log_tail(stack)
-        prompts = _prompts(settings, rng)
+        prompts = prompts_of(settings, rng)
         room = _room(settings)
         past = open_past(settings, lambda: room.scarce)
         memory, problem = open_memory(settings, stack)
         missed = _missed(problem, room)
-        display = _display(settings, frames, memory, past, room, stack)
+        display = display_of(settings, frames, memory, past, room, stack)
         playback = display.playback
         writer = StatusWriter(
             settings.storage.status / "status.json",
@@ -175,7 +164,7 @@ def compose(
         )
         _begin_to_show(playback, writer, finished, stack)
         engine, note = open_engine(settings, stack)
-        controller, report, aside = _loop(settings, engine, prompts, display, rng, note, past, stack)
+        controller, report, aside = loop_of(settings, engine, prompts, display, rng, note, past, stack)
         report.renewals = renewals
         report.memory = MemoryReport(memory, problem, enabled=settings.memory.enabled)
         recorder = _record(settings, engine, report, room, stack)
@@ -204,7 +193,7 @@ def compose(
         if source is not None and watch is not None:
             watch.on_change = writer.publish
             _take_edits(desk, source, watch)
-        control = ControlServer(settings.storage.status / SOCKET_NAME, desk.obey)
+        control = _control(settings, desk)
         _start(
             stack,
             (control.start, control.stop),
@@ -352,6 +341,13 @@ def _remember(
     return scorer, commands_of(memory, lambda: report.generator.full_size, scorer.wish).obey
 
 
+def _control(settings: Settings, desk: Desk) -> ControlServer:
+    """Where commands for a running dream come in."""
+    from backend.utils.control import SOCKET_NAME, ControlServer
+
+    return ControlServer(settings.storage.status / SOCKET_NAME, desk.obey)
+
+
 def _shim(settings: Settings, stack: ExitStack) -> ShimProcess | None:
     """The process that serves the pages, where they are wished for; it is started by the first tick."""
     if settings.shim.serve == "never":
@@ -385,191 +381,6 @@ def _own_folders(settings: Settings, stack: ExitStack) -> None:
 
     for folder in dict.fromkeys((settings.storage.output, settings.storage.status)):
         stack.enter_context(OutputLock(folder))
-
-
-def _prompts(settings: Settings, rng: random.Random) -> PromptManager:
-    from backend.utils.prompt_manager import PromptManager
-
-    return PromptManager(
-        settings.prompts.folder,
-        seconds_per_theme=settings.prompts.seconds_per_theme,
-        seconds_per_prompt=settings.prompts.seconds_per_prompt,
-        order=settings.prompts.order,
-        rng=rng,
-    )
-
-
-@dataclass(frozen=True)
-class _Display:
-    """Everything between a frame that has arrived and the disk."""
-
-    buffer: FrameBuffer
-    pace: Pace
-    shelf: FrameShelf
-    playback: Playback
-    remembering: Remembering | None
-    ahead: Ahead
-
-
-def _display(
-    settings: Settings,
-    frames: int | None,
-    memory: DreamMemory | None,
-    past: Past,
-    room: DiskRoom,
-    stack: ExitStack,
-) -> _Display:
-    from backend.core.frame_buffer import FrameBuffer
-    from backend.core.frame_shelf import FrameShelf
-    from backend.core.generator import MODES
-    from backend.core.pace import Pace
-    from backend.core.playback import Playback
-    from backend.decoder_assembly import encoding_of
-    from backend.memory_assembly import recall_of
-    from backend.resume_assembly import begin_display
-
-    shelf = FrameShelf(
-        settings.storage.output,
-        keep_s=settings.display.keep_seconds,
-        budget_bytes=settings.storage.budget,
-        max_pixels=_MAX_PIXELS,
-        clock=time.monotonic,
-        spooled=past.spool.shown,
-        scarce=lambda: room.scarce,
-    )
-    stack.callback(shelf.close)
-    buffer, pace = FrameBuffer(_BUFFER_BYTES, past.spool), Pace()
-    remembering = None
-    if memory is not None:
-        remembering = recall_of(
-            memory,
-            frame_s=1.0 / settings.display.fps,
-            fade_s=settings.dream.seconds_per_keyframe,
-            max_pixels=_MAX_PIXELS,
-            rng=random.Random(settings.dream.seed),
-            encoding=encoding_of(settings),
-        )
-    playback = Playback(
-        buffer,
-        shelf,
-        pace,
-        fps=settings.display.fps,
-        # Stills that are shown again change no faster than they did.
-        replay_s=None if MODES[settings.dream.mode].walks else settings.dream.seconds_per_keyframe,
-        recall=None if remembering is None else remembering.frames,
-        limit=frames,
-        encoding=encoding_of(settings),
-        clock=time.monotonic,
-    )
-    ahead = begin_display(
-        past,
-        shelf,
-        buffer,
-        pace,
-        playback,
-        size=_size(settings) or _TITLE_SIZE,
-        max_pixels=_MAX_PIXELS,
-    )
-    return _Display(buffer, pace, shelf, playback, remembering, ahead)
-
-
-def _loop(
-    settings: Settings,
-    engine: Engine,
-    prompts: PromptManager,
-    display: _Display,
-    rng: random.Random,
-    note: str,
-    past: Past,
-    stack: ExitStack,
-) -> tuple[DreamController, Report, Aside]:
-    """The dream loop on an engine, who tells of it, and what is dreamt beside it."""
-    from backend.core.aside import Aside
-    from backend.core.controller import DreamController
-    from backend.core.gap import GapFiller
-    from backend.core.generator import DreamGenerator
-    from backend.core.report import Report
-    from backend.core.resuming import Resuming
-    from backend.decoder_assembly import encoding_of, open_decoder
-    from backend.interpolation.hybrid_generator import HybridGenerator
-
-    decoder = open_decoder(settings, engine, stack)
-    wake = threading.Event()
-    generator = DreamGenerator(
-        engine,
-        mode=settings.dream.mode,
-        denoise=settings.dream.denoise,
-        size=_size(settings),
-        max_pixels=_MAX_PIXELS,
-        rng=rng,
-    )
-    gaps = GapFiller(
-        generator,
-        HybridGenerator(decoder, settings.interpolation.frames_per_job),
-        display.buffer,
-        display.pace,
-        fps=settings.display.fps,
-        gap_s=settings.dream.seconds_per_keyframe,
-        max_pixels=_MAX_PIXELS,
-        job_timeout_s=settings.comfyui.job_timeout_seconds,
-        path=settings.interpolation.path,
-        pacing=settings.interpolation.pacing,
-        encoding=encoding_of(settings),
-        clock=time.monotonic,
-        wake=wake.set,
-    )
-    resuming = Resuming(
-        past.store,
-        generator,
-        prompts,
-        display.buffer,
-        display.pace,
-        rng,
-        seed=settings.dream.seed,
-        max_pixels=_MAX_PIXELS,
-        clock=time.monotonic,
-    )
-    aside = Aside(
-        generator,
-        lambda: prompts.beside(time.monotonic(), datetime.now()),
-        clock=time.monotonic,
-        wake=wake.set,
-    )
-    controller = DreamController(
-        engine,
-        generator,
-        gaps,
-        prompts,
-        display.buffer,
-        display.playback,
-        buffer_s=settings.display.buffer_seconds,
-        clock=time.monotonic,
-        wall=datetime.now,
-        rng=rng,
-        wake=wake,
-        resuming=resuming,
-        resumed=None if past.point is None else resuming.take_up(past.point, display.ahead),
-        aside=aside,
-    )
-    report = Report(
-        engine,
-        generator,
-        controller,
-        gaps,
-        prompts,
-        display.buffer,
-        display.shelf,
-        display.playback,
-        fps=settings.display.fps,
-        note=" ".join(filter(None, (note, past.note))),
-        decoder=decoder,
-    )
-    return controller, report, aside
-
-
-def _size(settings: Settings) -> tuple[int, int] | None:
-    size = settings.dream.size
-    return None if size is None else (size.width, size.height)
 
 
 def _no_memory(problem: str | None, _request: Mapping[str, Any]) -> dict[str, Any]:
