@@ -234,7 +234,7 @@ def _readers(folder: Path, count: int, reads: int) -> None:
 
 
 def test_readers_see_no_torn_frame_or_status(quick: Path) -> None:
-    _readers(quick, 2, reads=400)
+    _readers(quick, 2, reads=200)
 
 
 @pytest.mark.long

@@ -26,7 +26,7 @@ Gap = tuple[float, float]
 PROMPTS_FOLDER = Path(__file__).resolve().parents[2] / "prompts"
 HEIGHT, WIDTH = 24, 40
 AS_SHOWN = np.zeros((1, 4, EMBEDDED.height // 8, EMBEDDED.width // 8), np.float32)
-DIALS = tuple(dial / 10 for dial in range(11))
+DIALS = tuple(dial / 5 for dial in range(6))
 
 
 @pytest.fixture(scope="module")
@@ -89,16 +89,16 @@ def every(wordings: dict[str, list[tuple[str, str]]]) -> list[tuple[str, str]]:
 def test_no_gap_within_a_prompt_loses_its_edges_half_way(
     painter: DreamPainter, every: list[tuple[str, str]]
 ) -> None:
-    assert whole(gaps(painter, lambda rng: (rng.choice(every),) * 2, 20))
+    assert whole(gaps(painter, lambda rng: (rng.choice(every),) * 2, 12))
 
 
 def test_no_gap_between_any_two_prompts_loses_its_edges_half_way(
     painter: DreamPainter, every: list[tuple[str, str]]
 ) -> None:
-    assert whole(gaps(painter, lambda rng: (rng.choice(every), rng.choice(every)), 20))
+    assert whole(gaps(painter, lambda rng: (rng.choice(every), rng.choice(every)), 12))
 
 
-@pytest.mark.parametrize("count", [12, pytest.param(300, marks=pytest.mark.long)])
+@pytest.mark.parametrize("count", [6, pytest.param(300, marks=pytest.mark.long)])
 def test_no_gap_loses_its_edges_half_way_at_the_size_people_see(
     painter: DreamPainter, every: list[tuple[str, str]], count: int
 ) -> None:
@@ -256,7 +256,7 @@ def test_no_step_of_a_walk_jumps_where_another_form_comes(
     ends = [
         sampled(painter, (words, ""), 50 * place, latent=small) for place, words in enumerate((first, last))
     ]
-    shares = np.linspace(0.0, 1.0, 101)
+    shares = np.linspace(0.0, 1.0, 61)
     pictures = [measures.lab(shown(painter, measures.walked(*ends, float(share)))) for share in shares]
     steps = [float(np.sqrt(((b - a) ** 2).mean())) for a, b in itertools.pairwise(pictures)]
     assert max(steps) < 3.0 * float(np.median(steps))
