@@ -218,9 +218,10 @@ class FakeComfy:
         self._loop.call_soon_threadsafe(lambda: [one.abort() for one in list(self._hub.open)])
 
     def lose_node(self, name: str) -> None:
-        """The server does not have this node class (F15)."""
+        """The server does not have this node class (F15); jobs that it has accepted end with it."""
         self._missing.add(name)
-        self.server.core.nodes.pop(name, None)
+        core = self.server.core
+        core.nodes = {known: node for known, node in core.nodes.items() if known != name}
 
     def give_node(self, name: str) -> None:
         """It is there again, after ``lose_node``."""
@@ -230,8 +231,8 @@ class FakeComfy:
     def lose_pack(self) -> None:
         """The server does not have our own nodes any more, as after a restart without them."""
         self._has_pack = False
-        for name in self.pack.nodes(self._hub):
-            self.server.core.nodes.pop(name, None)
+        core, ours = self.server.core, self.pack.nodes(self._hub)
+        core.nodes = {name: node for name, node in core.nodes.items() if name not in ours}
 
     def give_pack(self) -> None:
         """It has them from now on, but for those that it was told to lose."""
