@@ -50,6 +50,7 @@ class Gap:
         seconds: Of dream.
         timetable: None until it is decided.
         turns: Whether its walk turns farther than the dream does by itself.
+        gently: Whether it is a turn, or follows on one.
         every: Of so many frames that the display shows, one is decoded.
         stretches: In which its length is measured: as many more as it is longer.
         measured: Whether its length was told.
@@ -62,6 +63,7 @@ class Gap:
     ends: tuple[Waypoint, Waypoint] | None
     seconds: float
     turns: bool = False
+    gently: bool = False
     walk: Walk | None = None
     timetable: Timetable | None = None
     shots: list[Shot] = field(default_factory=list)

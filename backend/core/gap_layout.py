@@ -8,11 +8,11 @@ from backend.core.density import Density
 from backend.core.gap_frames import STRETCHES, Gap, Shot
 from backend.core.generator import DreamGenerator, Keyframe
 from backend.errors import EngineError, LatentRejected, PictureRejected
-from backend.interpolation.gap_length import LONGEST_SEEN, stretch
+from backend.interpolation.gap_length import FAR, LONGEST_SEEN, stretch
 from backend.interpolation.hybrid_generator import HybridGenerator
 from backend.interpolation.looks import Look, look_of
 from backend.interpolation.timetable import Timetable, eased, even, perceived, shown_for
-from backend.interpolation.usual_length import UsualPace
+from backend.interpolation.usual_length import CHANGED_GAPS, UsualPace
 from backend.interpolation.walk import Knot, Walk, Waypoint
 from backend.utils.picture_check import look_at
 
@@ -64,6 +64,7 @@ class GapLayout:
         self._max_pixels = max_pixels
         self._knot: tuple[int, Knot] | None = None  # where the newest walk ended, and at which keyframe
         self._look: tuple[int, Look] | None = None  # of the newest keyframe that was looked at
+        self._since_turn = CHANGED_GAPS  # gaps: so many are the dream's moving on from a turn
         self._straight = UsualPace()  # from look to look over some frames
         self._winding = UsualPace()  # from frame to frame
 
@@ -97,7 +98,10 @@ class GapLayout:
         if before is None or seconds is None:
             log.warning("no walk leads to keyframe %d; it is faded to", keyframe.number)
             return Gap(previous, keyframe, None, self.gap_s)
-        return Gap(previous, keyframe, (before, here), seconds, turns=seconds > self.gap_s)
+        turns = seconds >= FAR * self.gap_s
+        self._since_turn = 0 if turns else self._since_turn + 1
+        gently = self._since_turn <= CHANGED_GAPS
+        return Gap(previous, keyframe, (before, here), seconds, turns=turns, gently=gently)
 
     def settle(self, gap: Gap, after: Waypoint | None, ready_s: float) -> None:
         """Lay out a gap, or choose the frames of it that are to be seen before the rest is laid out.
@@ -145,7 +149,7 @@ class GapLayout:
             return None
         self._measured(gap)
         steps = gap.steps()
-        shares = self._winding.shares(steps, learn=not gap.turns)
+        shares = self._winding.shares(steps, learn=not gap.turns, gently=gap.gently)
         if shares is None:  # frames of several sizes cannot be compared
             return None
         if gap.every == 1 and all(shot.look is not None for shot in gap.shots):
@@ -158,7 +162,7 @@ class GapLayout:
         if gap.measured or not (steps := gap.straight()):
             return None
         gap.measured = True
-        return self._straight.shares(steps, learn=not gap.turns)
+        return self._straight.shares(steps, learn=not gap.turns, gently=gap.gently)
 
     def _stretches(self, gap: Gap) -> int:
         """How many stretches of a gap are seen first: a long one is seen as closely as a usual one.

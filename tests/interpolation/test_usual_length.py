@@ -82,3 +82,9 @@ def test_turns_take_their_time_however_many_there_are_in_a_row() -> None:
     for _ in range(9):
         assert usual.shares(turn, learn=False) == pytest.approx([0.6] * 5)
     assert usual.shares(EVEN) == pytest.approx([0.2] * 5)
+
+
+def test_after_a_turn_masses_of_light_go_no_faster_than_usual() -> None:
+    glow = (*EVEN[1:], Step(1.0, 9.0))
+    told = pace(20, *EVEN).shares(glow, gently=True)
+    assert told == pytest.approx([*[0.2] * 4, 0.9])
