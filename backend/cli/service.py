@@ -74,6 +74,7 @@ def run(args: argparse.Namespace, run_command: Run | None = None) -> int:
 
     execute = run_command or _execute
     try:
+        args = _as_installed(args, execute)
         plan = _plan(args)
         registration = _registration(args, plan, execute)
         match args.service_action:
@@ -106,6 +107,18 @@ def _rights(error: Exception, args: argparse.Namespace) -> str:
 
 def _for_machine(args: argparse.Namespace) -> bool:
     return bool(args.system or (not args.user and os.geteuid() == 0))
+
+
+def _as_installed(args: argparse.Namespace, execute: Run) -> argparse.Namespace:
+    """With the scope in which the service is: who asks after it need not know whom it was installed for."""
+    if args.user or args.system or args.service_action in ("install", "print"):
+        return args
+    wished, other = (
+        argparse.Namespace(**{**vars(args), "system": system, "user": not system})
+        for system in (_for_machine(args), not _for_machine(args))
+    )
+    here, there = (_registration(one, _plan(one), execute).path.exists() for one in (wished, other))
+    return other if there and not here else args
 
 
 def _registration(args: argparse.Namespace, plan: ServicePlan, execute: Run) -> Registration:

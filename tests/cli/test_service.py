@@ -205,6 +205,33 @@ def test_status_says_what_both_say(home: Path, capsys: pytest.CaptureFixture[str
     assert systemd.told == ["systemctl --user status --no-pager --lines=10 dreamloop.service"]
 
 
+@pytest.mark.parametrize("uid", [0, 1000])
+def test_who_asks_how_it_goes_need_not_know_whom_it_was_installed_for(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], uid: int
+) -> None:
+    scope = "--user" if uid == 0 else "--system"
+    _installed(home, scope)
+    monkeypatch.setattr(service.os, "geteuid", lambda: uid)
+    systemd = Systemd()
+    run(home, systemd, "status")
+    assert "active (running)" in capsys.readouterr().out
+    assert systemd.told == [
+        " ".join(
+            filter(
+                None, ("systemctl", "--user" * (uid == 0), "status --no-pager --lines=10 dreamloop.service")
+            )
+        )
+    ]
+    run(home, systemd, "status", "--system" if uid == 0 else "--user")
+    assert "not installed" in capsys.readouterr().out, "it was asked about that one alone"
+
+
+def _installed(home: Path, scope: str) -> None:
+    unit = home / UNIT if scope == "--user" else home / "system" / UNIT.name
+    unit.parent.mkdir(parents=True)
+    unit.write_text("[Unit]\n")
+
+
 def test_print_writes_nothing(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = sorted(home.rglob("*"))
     assert run(home, Systemd(), "print", "--user") == 0
