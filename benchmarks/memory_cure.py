@@ -185,7 +185,7 @@ def _largest_shown(painting: Painting, told: Told, thumbnails: Floats, of_each: 
 
     The first gaps, which are the same with memory and without, would hide what comes later.
     """
-    ends = [torch.from_numpy(gap.latents[[0, -1]].astype(np.float32)) for gap in told.gaps]
+    ends = [torch.from_numpy(gap.latents[[0, -1]]) for gap in told.gaps]
     angles = np.array([angle_between(*pair) for pair in ends])
     frames = np.array([len(gap.latents) - 1 for gap in told.gaps])
     speeds = np.sqrt(((thumbnails[1:] - thumbnails[:-1]) ** 2).mean(1)) / frames

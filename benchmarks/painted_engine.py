@@ -132,18 +132,19 @@ class WalkedGap:
     """What would have been decoded between two keyframes.
 
     Attributes:
-        latents: Both keyframes and all in-betweens in order, ``[N, C, h, w]``, half precision.
+        latents: Both keyframes and all in-betweens in order, ``[N, C, h, w]``, as they are: in half
+            precision the painter would flicker.
         t: Where on the walk they lie, 0 to 1, rising.
     """
 
-    latents: NDArray[np.float16]
+    latents: NDArray[np.float32]
     t: NDArray[np.float64]
 
     def with_leg(self, latents: torch.Tensor, t: Sequence[float]) -> WalkedGap:
         """The same with more in-betweens."""
         places = np.concatenate([self.t, t])
         order = np.argsort(places, kind="stable")
-        return WalkedGap(np.concatenate([self.latents, _half(latents)])[order], places[order])
+        return WalkedGap(np.concatenate([self.latents, _kept(latents)])[order], places[order])
 
 
 class PaintingDecoder:
@@ -179,7 +180,7 @@ class RecordingDecoder:
         begins = batch.end.picture not in self._known
         if begins:
             self._known[batch.end.picture] = len(self.gaps), len(batch) < self._usual
-            ends = _half(torch.cat([batch.start.latent, batch.end.latent]))
+            ends = _kept(torch.cat([batch.start.latent, batch.end.latent]))
             self.gaps.append(WalkedGap(ends, np.array([0.0, 1.0])))
         place, sketched = self._known[batch.end.picture]
         self.gaps[place] = self.gaps[place].with_leg(batch.latents, batch.t)
@@ -188,8 +189,8 @@ class RecordingDecoder:
         return _Decoded((_stand_in(),) * len(batch))
 
 
-def _half(latents: torch.Tensor) -> NDArray[np.float16]:
-    return latents.numpy().astype(np.float16)
+def _kept(latents: torch.Tensor) -> NDArray[np.float32]:
+    return latents.numpy().astype(np.float32)
 
 
 @cache

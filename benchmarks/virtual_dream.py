@@ -295,5 +295,5 @@ def shown_steps(
 ) -> NDArray[np.float64]:
     """How far the picture moves from frame to frame of a gap, by a measure ``[D]`` of pictures: root mean
     square, ``[N - 1]``."""
-    looks = np.array([look(picture) for picture in painting.painter.decode(gap.latents.astype(np.float32))])
+    looks = np.array([look(picture) for picture in painting.painter.decode(gap.latents)])
     return np.sqrt(((looks[1:] - looks[:-1]) ** 2).mean(1))
