@@ -102,6 +102,7 @@ def _dreaming(url: str, remembers: bool, fps: float) -> Iterator[Daemon]:
         folder,
         comfyui={"url": url},
         dream={"size": SIZE, "seconds_per_keyframe": 2, "seed": 1},
+        interpolation={"pacing": "uniform"},  # else each gap has a rate of its own
         display={"fps": fps, "buffer_seconds": 6},
         memory={"enabled": remembers, "matcher": "perceptual"},
         log={"level": "warning"},
