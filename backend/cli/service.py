@@ -74,9 +74,7 @@ def run(args: argparse.Namespace, run_command: Run | None = None) -> int:
 
     execute = run_command or _execute
     try:
-        args = _as_installed(args, execute)
-        plan = _plan(args)
-        registration = _registration(args, plan, execute)
+        args, plan, registration = _where_it_is(args, execute)
         match args.service_action:
             case "print":
                 print(registration.text, end="")
@@ -98,27 +96,31 @@ def run(args: argparse.Namespace, run_command: Run | None = None) -> int:
 def _rights(error: Exception, args: argparse.Namespace) -> str:
     if not _for_machine(args) or os.geteuid() == 0:
         return f"{error}. Nothing was changed."
+    told = f"{error}: a service of the whole machine is for root. Nothing was changed.\n"
+    if args.service_action == "uninstall":
+        return f"{told}run the same with sudo"
     words = " ".join(["main.py service", args.service_action])
-    return (
-        f"{error}: a service of the whole machine is for root. Nothing was changed.\n"
-        f"run the same with sudo, or for yourself alone: {words} --user"
-    )
+    return f"{told}run the same with sudo, or for yourself alone: {words} --user"
 
 
 def _for_machine(args: argparse.Namespace) -> bool:
     return bool(args.system or (not args.user and os.geteuid() == 0))
 
 
-def _as_installed(args: argparse.Namespace, execute: Run) -> argparse.Namespace:
-    """With the scope in which the service is: who asks after it need not know whom it was installed for."""
-    if args.user or args.system or args.service_action in ("install", "print"):
-        return args
-    wished, other = (
-        argparse.Namespace(**{**vars(args), "system": system, "user": not system})
-        for system in (_for_machine(args), not _for_machine(args))
-    )
-    here, there = (_registration(one, _plan(one), execute).path.exists() for one in (wished, other))
-    return other if there and not here else args
+def _where_it_is(
+    args: argparse.Namespace, execute: Run
+) -> tuple[argparse.Namespace, ServicePlan, Registration]:
+    """In the scope in which the service is: who asks after it need not know whom it was installed for."""
+    plan = _plan(args)
+    registration = _registration(args, plan, execute)
+    told = args.user or args.system or args.service_action in ("install", "print")
+    if told or registration.path.exists():
+        return args, plan, registration
+    machine = not _for_machine(args)
+    other = argparse.Namespace(**{**vars(args), "system": machine, "user": not machine})
+    plan_there = _plan(other)
+    there = _registration(other, plan_there, execute)
+    return (other, plan_there, there) if there.path.exists() else (args, plan, registration)
 
 
 def _registration(args: argparse.Namespace, plan: ServicePlan, execute: Run) -> Registration:

@@ -49,7 +49,7 @@ class Gap:
         ends: Both keyframes in the latent; None where no walk leads from the one to the other.
         seconds: Of dream.
         timetable: None until it is decided.
-        turns: Whether its walk turns farther than the dream does by itself.
+        turns: Whether its walk turns much farther (`gap_length.FAR`) than the dream does by itself.
         gently: Whether it is a turn, or follows on one.
         every: Of so many frames that the display shows, one is decoded.
         stretches: In which its length is measured: as many more as it is longer.

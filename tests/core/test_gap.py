@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from backend.core.frame_buffer import Frame, FrameKind, Joint
-from backend.core.gap_frames import STRETCHES
+from backend.core.gap_frames import STRETCHES, Gap
 from backend.errors import EngineUnreachable
 from backend.interpolation.decoder import PicturesJob
 from backend.interpolation.hybrid_generator import Leg
@@ -133,6 +133,14 @@ def test_with_enough_to_show_a_few_frames_of_a_gap_are_seen_before_the_others_ar
     t = torch.cat((seen.t, others.t))
     assert len(t.unique()) == len(t)
     assert len(t) >= 0.6 * IN_BETWEENS
+
+
+def test_a_long_gap_is_seen_as_closely_as_a_usual_one_but_no_longer_than_that_takes(told: Told) -> None:
+    told.keyframe()
+    layout, keyframe = told.dream.gaps.layout, told.dream.controller.newest
+    assert keyframe is not None
+    stretches = [layout._stretches(Gap(None, keyframe, None, times * GAP_S)) for times in (1.0, 1.6, 50.0)]
+    assert stretches == [STRETCHES, round(1.6 * STRETCHES), round(GAP_S * FPS)]
 
 
 def test_all_frames_of_a_gap_come_in_the_order_of_its_walk(told: Told) -> None:

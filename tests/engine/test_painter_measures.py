@@ -26,6 +26,7 @@ Gap = tuple[float, float]
 PROMPTS_FOLDER = Path(__file__).resolve().parents[2] / "prompts"
 HEIGHT, WIDTH = 24, 40
 AS_SHOWN = np.zeros((1, 4, EMBEDDED.height // 8, EMBEDDED.width // 8), np.float32)
+MANY = pytest.mark.parametrize("count", [12, pytest.param(150, marks=pytest.mark.long)])
 DIALS = tuple(dial / 5 for dial in range(6))
 
 
@@ -86,16 +87,18 @@ def every(wordings: dict[str, list[tuple[str, str]]]) -> list[tuple[str, str]]:
     return [words for theme in wordings.values() for words in theme]
 
 
+@MANY
 def test_no_gap_within_a_prompt_loses_its_edges_half_way(
-    painter: DreamPainter, every: list[tuple[str, str]]
+    painter: DreamPainter, every: list[tuple[str, str]], count: int
 ) -> None:
-    assert whole(gaps(painter, lambda rng: (rng.choice(every),) * 2, 12))
+    assert whole(gaps(painter, lambda rng: (rng.choice(every),) * 2, count))
 
 
+@MANY
 def test_no_gap_between_any_two_prompts_loses_its_edges_half_way(
-    painter: DreamPainter, every: list[tuple[str, str]]
+    painter: DreamPainter, every: list[tuple[str, str]], count: int
 ) -> None:
-    assert whole(gaps(painter, lambda rng: (rng.choice(every), rng.choice(every)), 12))
+    assert whole(gaps(painter, lambda rng: (rng.choice(every), rng.choice(every)), count))
 
 
 @pytest.mark.parametrize("count", [6, pytest.param(300, marks=pytest.mark.long)])
@@ -256,7 +259,7 @@ def test_no_step_of_a_walk_jumps_where_another_form_comes(
     ends = [
         sampled(painter, (words, ""), 50 * place, latent=small) for place, words in enumerate((first, last))
     ]
-    shares = np.linspace(0.0, 1.0, 61)
+    shares = np.linspace(0.0, 1.0, 101)
     pictures = [measures.lab(shown(painter, measures.walked(*ends, float(share)))) for share in shares]
     steps = [float(np.sqrt(((b - a) ** 2).mean())) for a, b in itertools.pairwise(pictures)]
     assert max(steps) < 3.0 * float(np.median(steps))

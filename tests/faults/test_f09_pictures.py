@@ -39,7 +39,6 @@ def test_f09_one_bad_picture_costs_one_try_with_another_seed(on: Stage, how: str
     assert len(seeds) == len(set(seeds)), "never the same seed again"
 
 
-@pytest.mark.faults
 def test_f09_a_picture_that_is_only_dark_is_shown(on: Stage) -> None:
     before = on.status()
     on.fake.painter.spoil = "dark"
