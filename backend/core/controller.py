@@ -25,6 +25,7 @@ from backend.core.generator import DreamGenerator, Keyframe, KeyframeJob
 from backend.core.jobs import FailureKind
 from backend.core.playback import Playback
 from backend.core.resuming import Counts, Resumed, Resuming
+from backend.core.standing import Standing
 from backend.core.trouble import Trouble
 from backend.errors import (
     DreamloopError,
@@ -40,7 +41,7 @@ from backend.interpolation.latent_encoder import warm_up
 from backend.utils.logs import EVENT
 from backend.utils.part import Part
 from backend.utils.prompt_manager import PromptManager
-from backend.utils.status_schema import Reason, ReasonCode, State
+from backend.utils.status_schema import Reason, State
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -357,53 +358,35 @@ class DreamController:
     @property
     def state(self) -> State:
         """What the machine is doing, in one word."""
-        if self.part.stopping.is_set():
-            return State.STOPPING
-        if self._paused or self._playback.dark:
-            return State.PAUSED
-        if self._playback.replaying or (self._playback.engine_away and self._buffer.ready_s == 0.0):
-            return State.REMEMBERING
-        if self._dreamt == 0 and not (self._connected and self._buffer.ready_s > 0.0):
-            return State.BUFFERING if self._connected else State.STARTING
-        if self._pending is None and not self._gaps.busy and not self._has_room():
-            return State.RESTING
-        waiting = self._buffer.ready_s == 0.0 and (self._playback.is_late or not self._walked)
-        return State.BUFFERING if waiting else State.DREAMING
+        return self._standing.state
 
     @property
     def reason(self) -> Reason:
         """Why the state is what it is, as a code and a sentence."""
-        if self._given_up is not None:
-            sentence = f"{self._given_up}; Dreamloop ends, to be started anew by whoever keeps it running"
-            return Reason(code=ReasonCode.FAULT, sentence=sentence)
-        if self._paused and not self.part.stopping.is_set():
-            return Reason(code=ReasonCode.USER, sentence="paused on request; `main.py resume` goes on")
-        if self._resting_for is not None:
-            return self._resting_for
-        if self._playback.storage_error is not None:
-            return Reason(
-                code=ReasonCode.STORAGE, sentence=f"frames cannot be written: {self._playback.storage_error}"
-            )
-        if self._care.sick is not None:
-            return Reason(code=ReasonCode.ENGINE_ERROR, sentence=self._care.sick)
-        if self._trouble.reason is not None:
-            return self._trouble.reason
-        if self._playback.replaying:
-            return Reason(
-                code=ReasonCode.ENGINE_SLOW,
-                sentence="the engine is at work but late; kept frames play meanwhile",
-            )
-        if self.prompt_problems:
-            return Reason(code=ReasonCode.PROMPTS, sentence=f"kept the old themes: {self.prompt_problems[0]}")
-        return Reason(code=ReasonCode.OK, sentence=self._all_is_well())
+        return self._standing.reason
 
-    def _all_is_well(self) -> str:
-        (width, height), (full_width, full_height) = self._generator.size, self._generator.full_size
-        if (width, height) == (full_width, full_height):
-            return "all is well"
-        return (
-            f"all is well, but pictures have {width}x{height} px instead of {full_width}x{full_height}: "
-            "the engine ran out of memory; larger ones are tried again after a while"
+    @property
+    def _standing(self) -> Standing:
+        playback = self._playback
+        return Standing(
+            stopping=self.part.stopping.is_set(),
+            given_up=self._given_up,
+            paused=self._paused,
+            resting_for=self._resting_for,
+            dark=playback.dark,
+            replaying=playback.replaying,
+            engine_away=playback.engine_away,
+            connected=self._connected,
+            begun=self._dreamt > 0,
+            has_enough=self._pending is None and not self._gaps.busy and not self._has_room(),
+            ready_s=self._buffer.ready_s,
+            late=playback.is_late or not self._walked,
+            storage_error=playback.storage_error,
+            sick=self._care.sick,
+            trouble=self._trouble.reason,
+            prompt_problems=self.prompt_problems,
+            size=self._generator.size,
+            full_size=self._generator.full_size,
         )
 
     @property
