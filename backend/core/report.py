@@ -154,19 +154,19 @@ class Report:
         return self.controller.reason.code in (ReasonCode.MODEL_MISSING, ReasonCode.GRAPH_REJECTED)
 
     def _dream(self) -> DreamStatus:
-        newest = self.controller.newest
+        newest, so_far = self.controller.newest, self.controller.counts
         used, problem = decoder_told(self.decoder)
         counts = {
             "decoder": used,
             "decoder_problem": problem,
             "mode": self.generator.mode_name,
-            "keyframes": self.controller.keyframes,
-            "in_betweens": self.gaps.in_betweens,
-            "rejected": self.controller.rejected + self.gaps.rejected,
+            "keyframes": so_far.keyframes,
+            "in_betweens": so_far.in_betweens,
+            "rejected": so_far.rejected,
             "rejected_by": dict(self.generator.rejects),
             "keyframe_seconds_total": round(self.controller.keyframe_seconds, 3),
-            "failed_jobs": self.controller.failed_jobs + self.gaps.failed_jobs,
-            "retries": self.controller.retries + self.gaps.retries,
+            "failed_jobs": so_far.failed_jobs,
+            "retries": so_far.retries,
         }
         if newest is None:
             return DreamStatus.model_validate(counts)

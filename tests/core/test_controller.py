@@ -272,8 +272,8 @@ def test_a_failed_keyframe_is_sent_again_with_another_seed_after_a_pause(hybrid:
     hybrid.wait(1.0)
     first, second = hybrid.engine.sent
     assert first.request.seed != second.request.seed  # type: ignore[union-attr]
-    assert hybrid.controller.failed_jobs == 1
-    assert hybrid.controller.retries == 1
+    assert hybrid.controller.setbacks.failed_jobs == 1
+    assert hybrid.controller.setbacks.retries == 1
     hybrid.finish_next()
     assert hybrid.controller.reason.code is ReasonCode.OK
 
@@ -303,7 +303,7 @@ def test_a_black_keyframe_is_never_shown(hybrid: Dream) -> None:
     hybrid.settle()
     hybrid.finish_next([black_picture()])
     assert hybrid.buffer.take(hybrid.clock.now) is None
-    assert hybrid.controller.rejected == 1
+    assert hybrid.controller.setbacks.rejected == 1
     assert hybrid.controller.reason.code is ReasonCode.BAD_PICTURES
     hybrid.wait(1.0)
     assert hybrid.waiting_jobs == "k"
@@ -656,7 +656,8 @@ def test_a_picture_beside_the_loop_that_fails_is_no_trouble_of_the_dream(hybrid:
     beside.job.end(Failed(beside.job.prompt_id, FailureKind.EXECUTION, "it broke"))
     hybrid.settle()
     assert hybrid.controller.reason.code is ReasonCode.OK
-    assert (hybrid.controller.failed_jobs, hybrid.controller.retries, hybrid.aside.failed) == (0, 0, 1)
+    counts = hybrid.controller.counts
+    assert (counts.failed_jobs, counts.retries, hybrid.aside.failed) == (0, 0, 1)
     hybrid.finish_next()
     assert hybrid.controller.keyframes == 2
 

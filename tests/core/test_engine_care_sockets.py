@@ -157,7 +157,7 @@ def test_f10_a_server_out_of_memory_frees_some_and_goes_on_with_smaller_pictures
     looped = start(False)
     assert size(looped) == FULL
     fake_comfy.painter.errors.extend([out_of_memory(), out_of_memory()])
-    until(looped, lambda: looped.controller.failed_jobs == 2)
+    until(looped, lambda: looped.controller.setbacks.failed_jobs == 2)
     assert len(fake_comfy.posted("/free")) == 2
     until(looped, lambda: size(looped) == SMALLER)
     more(looped)
@@ -176,7 +176,7 @@ def test_f11_a_broken_device_of_others_gets_one_trial_a_minute_until_it_is_resta
 ) -> None:
     looped = start(False)
     fake_comfy.painter.always = illegal_access()
-    until(looped, lambda: looped.controller.failed_jobs >= 2)
+    until(looped, lambda: looped.controller.setbacks.failed_jobs >= 2)
     until(looped, lambda: not looped.gaps.busy_at_engine)
     posts = len(keyframe_posts(fake_comfy))
     assert "must be restarted by its owner" in looped.controller.reason.sentence
@@ -184,7 +184,7 @@ def test_f11_a_broken_device_of_others_gets_one_trial_a_minute_until_it_is_resta
     assert looped.playback.engine_away
     for trial in (1, 2):
         looped.clock.skipped_s += 61.0  # type: ignore[attr-defined]
-        until(looped, lambda trial=trial: looped.controller.failed_jobs >= 2 + trial)  # type: ignore[misc]
+        until(looped, lambda trial=trial: looped.controller.setbacks.failed_jobs >= 2 + trial)  # type: ignore[misc]
         assert len(keyframe_posts(fake_comfy)) == posts + trial
     fake_comfy.kill()
     until(looped, lambda: not looped.engine.reachable)

@@ -220,7 +220,7 @@ def test_a_keyframe_that_is_no_number_is_refused_and_its_gap_never_opened(told: 
     told.dream.engine._latent = lambda seed: write_latents(broken)  # type: ignore[method-assign]
     told.dream.finish_next()
     told.dream.engine._latent = sane  # type: ignore[method-assign]
-    assert told.dream.controller.rejected == 1
+    assert told.dream.controller.setbacks.rejected == 1
     told.dream.wait(2.0)
     told.keyframe()
     assert len(told.legs) == 1
@@ -236,7 +236,7 @@ def test_latents_of_nothing_but_zeros_are_walked_to_and_from(told: Told) -> None
     for _ in range(4):
         told.keyframe()
     assert all(torch.isfinite(leg.walk.latents(leg.t)).all() for leg in told.legs)
-    assert told.dream.controller.rejected == 0
+    assert told.dream.controller.setbacks.rejected == 0
 
 
 def test_frames_of_other_sizes_leave_every_time_a_number(told: Told) -> None:

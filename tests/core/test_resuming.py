@@ -102,7 +102,7 @@ def finish_all(running: Dream) -> None:
     """The engine does all that it was asked for, and no more is asked."""
     running.gaps.settle()
     running.settle()
-    running.controller._paused = True
+    running.controller._resting.paused = True
     while running.engine.open_jobs:
         running.finish_next()
 
@@ -224,14 +224,14 @@ def test_words_and_their_clock_go_on(tmp_path: Path) -> None:
 def test_counts_go_on(tmp_path: Path) -> None:
     first = run(tmp_path, keyframes=2)
     first.finish_next([black_picture()])
-    assert first.controller.rejected == 1
+    assert first.controller.setbacks.rejected == 1
     first.wait(2.0)
     first.finish_next()
     while first.engine.open_jobs and first.controller.keyframes < 4:
         first.finish_next()
     second = again(tmp_path)
     assert second.controller.keyframes == 4
-    assert second.controller.rejected == 1
+    assert second.controller.setbacks.rejected == 1
     assert second.gaps.in_betweens > 0
 
 
