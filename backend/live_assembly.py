@@ -139,7 +139,7 @@ def _take_time(report: Report, remembering: Remembering | None, new: Settings) -
     fps, gap_s = new.display.fps, new.dream.seconds_per_keyframe
     report.fps = fps
     report.gaps.retime(fps, gap_s)
-    report.controller.buffer_s = new.display.buffer_seconds
+    report.controller.headroom.wished_s = new.display.buffer_seconds
     report.playback.retime(fps, None if MODES[new.dream.mode].walks else gap_s)
     if remembering is not None:
         remembering.retime(1.0 / fps, gap_s)

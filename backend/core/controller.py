@@ -22,6 +22,7 @@ from backend.core.engine_link import Connectable, EngineLink, went_with_engine
 from backend.core.frame_buffer import FrameBuffer
 from backend.core.gap import GapFiller
 from backend.core.generator import DreamGenerator, Keyframe, KeyframeJob
+from backend.core.headroom import Headroom
 from backend.core.playback import Playback
 from backend.core.resting import Resting
 from backend.core.resuming import Counts, Resumed, Resuming
@@ -111,7 +112,7 @@ class DreamController:
         self._prompts = prompts
         self._buffer = buffer
         self._playback = playback
-        self.buffer_s = buffer_s
+        self.headroom = Headroom(buffer_s, buffer, gaps)
         self._clock = clock
         self._wall = wall
         self._wake = wake
@@ -195,11 +196,6 @@ class DreamController:
         self._wake.set()
 
     @property
-    def buffer_target_s(self) -> float:
-        """Seconds of dream to have ahead: gaps that are longer must fit, too."""
-        return max(self.buffer_s, self._gaps.gap_s)
-
-    @property
     def resume_problem(self) -> str | None:
         """Why a restart would not go on from the newest keyframe; None where it would."""
         return None if self._resuming is None else self._resuming.problem
@@ -255,7 +251,7 @@ class DreamController:
 
         While the engine rests, one may: there is enough to show, and the next keyframe comes in time.
         """
-        return self._pending is None and (self._resting.wished or self._has_room())
+        return self._pending is None and (self._resting.wished or self.headroom.has_room(self._pending))
 
     def _send(self, now: float) -> bool:
         """Give the engine work: a keyframe before in-betweens."""
@@ -265,7 +261,7 @@ class DreamController:
             if not self._link.connected:
                 return self._connect(now)
             # In-betweens that a sick engine is not sent take up room, and it gets well by a keyframe only.
-            if self._pending is None and (self._has_room() or not self._care.well):
+            if self._pending is None and (self.headroom.has_room(self._pending) or not self._care.well):
                 return self._send_for_next(now)
         try:
             return self._link.connected and (self._gaps.send() or self._send_aside())
@@ -275,7 +271,7 @@ class DreamController:
 
     def _send_aside(self) -> bool:
         """What is beside the loop goes to the end of the queue, behind the next keyframe and its gap."""
-        calm = self._care.well and (self._pending is not None or not self._has_room())
+        calm = self._care.well and (self._pending is not None or not self.headroom.has_room(self._pending))
         return self._aside is not None and calm and self._aside.send()
 
     @property
@@ -301,7 +297,9 @@ class DreamController:
             engine_away=playback.engine_away,
             connected=self._link.connected,
             begun=self._dreamt > 0,
-            has_enough=self._pending is None and not self._gaps.busy and not self._has_room(),
+            has_enough=self._pending is None
+            and not self._gaps.busy
+            and not self.headroom.has_room(self._pending),
             ready_s=self._buffer.ready_s,
             late=playback.is_late or not self._walked,
             storage_error=playback.storage_error,
@@ -320,11 +318,6 @@ class DreamController:
     @property
     def _walked(self) -> bool:
         return self._playback.frames_shown > 1 and self.keyframes > 1
-
-    def _has_room(self) -> bool:
-        coming_s = self._gaps.coming_s(self._pending.folded) if self._pending is not None else 0.0
-        room_s = self.buffer_target_s - self._ahead_s - coming_s
-        return room_s > 0.0 and self._buffer.size_bytes < self._buffer.max_bytes / 2
 
     def _look_at_prompts(self, now: float) -> None:
         if now - self._prompts_checked >= _PROMPTS_CHECK_S:
@@ -368,20 +361,13 @@ class DreamController:
             keyframe = self._generator.collect(pending)
             self._care.keyframe_worked()
             # The next one first: the engine works on it while the gap up to this one is prepared.
-            if not self._resting.wished and self._has_room_after_gap(keyframe):
+            if not self._resting.wished and self.headroom.has_room_after(keyframe):
                 self._continue_from(keyframe, now)
             self._gaps.open(self._previous, keyframe)
         except (EngineError, PictureRejected, LatentRejected) as error:
             self._refuse(error, now)
             return
         self._accept(keyframe)
-
-    def _has_room_after_gap(self, keyframe: Keyframe) -> bool:
-        return self._ahead_s + self._gaps.coming_s(keyframe.folded) < self.buffer_target_s
-
-    @property
-    def _ahead_s(self) -> float:
-        return self._buffer.promised_s + self._gaps.opening_s
 
     def _continue_from(self, keyframe: Keyframe, now: float) -> None:
         try:

@@ -7,13 +7,14 @@ from typing import Protocol, TypeGuard
 
 from backend.core.engine import EngineFacts
 from backend.core.engine_care import EngineCare
+from backend.core.jobs import FailureKind
 from backend.core.setbacks import Setbacks
 from backend.core.trouble import Trouble
 from backend.errors import DreamloopError, EngineError, EngineUnreachable, JobFailed
 
 log = logging.getLogger(__name__)
 
-_TAKEN_ALONG = {"unreachable", "lost", "closed"}
+_TAKEN_ALONG = {kind.value for kind in (FailureKind.UNREACHABLE, FailureKind.LOST, FailureKind.CLOSED)}
 
 
 class Connectable(Protocol):

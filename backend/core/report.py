@@ -192,7 +192,7 @@ class Report:
             shown_fps=round(self.playback.shown_fps, 2),
             pace=round(self.playback.speed, 3),
             buffer_seconds=round(self.buffer.ready_s, 3),
-            buffer_target_seconds=self.controller.buffer_target_s,
+            buffer_target_seconds=self.controller.headroom.target_s,
             decoded_share=round(self.playback.share_of(FrameKind.KEYFRAME, FrameKind.IN_BETWEEN), 3),
             cross_faded_share=round(self.playback.share_of(FrameKind.CROSS_FADE), 3),
             skipped=self.buffer.skipped,

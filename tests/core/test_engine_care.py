@@ -32,7 +32,9 @@ def fail(looped: Dream, kind: FailureKind) -> None:
     looped.settle()
     for _ in range(62):
         controller = looped.controller
-        if "k" in looped.waiting_jobs or not (controller._care.breaker.closed and controller._has_room()):
+        if "k" in looped.waiting_jobs or not (
+            controller._care.breaker.closed and controller.headroom.has_room(controller._pending)
+        ):
             return
         looped.wait(0.5)
     raise AssertionError("it is not tried again")
@@ -153,7 +155,7 @@ def fail_walks(looped: Dream, kind: FailureKind) -> int:
 def test_f10_in_betweens_travel_in_ever_smaller_jobs_and_none_is_lost(
     hybrid: Dream, kind: FailureKind
 ) -> None:
-    hybrid.controller.buffer_s = 1.0
+    hybrid.controller.headroom.wished_s = 1.0
     hybrid.finish_next()
     hybrid.finish_next()
     assert [sent.count for sent in hybrid.engine.open_jobs if is_walk(sent)] == [IN_BETWEENS]

@@ -90,12 +90,12 @@ def test_every_frame_of_a_long_gap_is_shown_for_the_usual_time(turning: Dream) -
 
 def test_the_longest_gap_is_bounded_and_makes_the_engine_rest_until_it_is_shown(turning: Dream) -> None:
     keyframe_that_turns(turning, 3.0)
-    turning.controller.buffer_s = turning.buffer.promised_s + 1.5 * GAP_S
+    turning.controller.headroom.wished_s = turning.buffer.promised_s + 1.5 * GAP_S
     pictures = gap_up_to_it(turning)
     assert sum(pictures) == round(LONGEST * GAP_S * FPS) - 1
     while turning.engine.open_jobs:
         turning.finish_next()
     assert turning.waiting_jobs == ""
-    turning.show(turning.buffer.ready_s - turning.controller.buffer_target_s + 0.5)
+    turning.show(turning.buffer.ready_s - turning.controller.headroom.target_s + 0.5)
     turning.settle()
     assert turning.waiting_jobs == "k"
