@@ -32,6 +32,8 @@ _THEME = 500
 _PART = 10_000
 _ASKED = 1000
 _HANDED_IN = 1000
+_EXACT_LIMIT = 100_000
+"""As in config.yaml; of fewer vectors than that a tenth, so that there is a graph to be asked."""
 _EVERY_S = 0.5
 _GUARD_S = 6 * 3600.0
 
@@ -148,7 +150,7 @@ class Grown:
     memory_mb: float
 
 
-def grow(rows: Vectors, asked: Vectors, exact_limit: int = 100_000) -> Grown:
+def grow(rows: Vectors, asked: Vectors, exact_limit: int) -> Grown:
     """Hands in all rows, asks meanwhile, and asks again when the graph holds them."""
     truth = _nearest_of_all(rows, asked)
     before_mb, start, work_start = _rss_mb(), time.perf_counter(), time.process_time()
@@ -246,9 +248,8 @@ def large(count: int, random_count: int) -> Iterator[Row]:
     for name, make, many in (("dream-like", dream_like, count), ("random", random, random_count)):
         if many:
             rows = make(many, 2)
-            yield from _large_rows(
-                f"{many:,} {name}", grow(rows, queries(rows, _ASKED)), name == "dream-like"
-            )
+            done = grow(rows, queries(rows, _ASKED), exact_limit=min(_EXACT_LIMIT, many // 10))
+            yield from _large_rows(f"{many:,} {name}", done, name == "dream-like")
 
 
 def _large_rows(what: str, done: Grown, judged: bool) -> list[Row]:

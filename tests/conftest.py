@@ -6,6 +6,7 @@ import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,8 @@ from tests.fakes.fake_comfy import FakeComfy
 # Two threads are what the smallest machine has, one for each of two workers; no picture depends on it.
 os.environ.setdefault("OMP_NUM_THREADS", "1" if "PYTEST_XDIST_WORKER" in os.environ else "2")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+_CLIP = ("test_aesthetic_matcher.py", "test_clip_matcher.py", "test_clip_process.py", "test_clip_weights.py")
 
 pytest_plugins = ["tests.fakes.fixtures", "tests.fakes.service_manager", "tests.end_to_end.quick_starts"]
 
@@ -40,6 +43,19 @@ def pytest_collection_finish() -> None:
     """Thousands of tests stay to the end: no search for garbage need go through them, time after time."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """One worker for each file, and one for all of CLIP, whose library takes seconds to import."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByLibrary(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            scope = super()._split_scope(nodeid)
+            return "clip" if scope.endswith(_CLIP) else scope
+
+    return ByLibrary(config, log)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

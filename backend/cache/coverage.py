@@ -63,7 +63,10 @@ def effective_number(similar: Floats, scale: float) -> float:
 
 def lag_profile(similar: Floats) -> Floats:
     """Mean cosine between pictures 1, 2, ... ``N // 2`` apart in time."""
-    return np.array([np.diagonal(similar, lag).mean() for lag in range(1, len(similar) // 2 + 1)])
+    count = len(similar)
+    apart = np.abs(np.subtract.outer(np.arange(count), np.arange(count))).ravel()
+    sums = np.bincount(apart, weights=similar.ravel())
+    return sums[1 : count // 2 + 1] / np.bincount(apart)[1 : count // 2 + 1]
 
 
 def _mean_distance(similar: Floats) -> float:

@@ -21,6 +21,7 @@ from backend.utils.picture_check import inspect_picture
 from tests.end_to_end.forked import MAIN, ForkedProcess, environment
 
 _GUARD_S = 90.0
+_CHILDREN_EVERY_S = 0.5
 _QUICK = {
     "dream": {"size": "256x144", "seconds_per_keyframe": 1, "seed": 7},
     "display": {"fps": 20, "buffer_seconds": 3, "keep_seconds": 5},
@@ -63,6 +64,7 @@ class Daemon:
     process: subprocess.Popen[bytes] | ForkedProcess
     log: Path
     seen_children: set[int] = field(default_factory=set)
+    _children_due: float = 0.0
 
     @property
     def output(self) -> Path:
@@ -91,13 +93,21 @@ class Daemon:
             if self.process.poll() is not None:
                 raise AssertionError(f"the daemon ended by itself:\n{self.log.read_text()}")
             if self.status_path.exists() and (status := self.status())["pid"] == self.process.pid:
-                self.seen_children.update(
-                    child.pid for child in psutil.Process(self.process.pid).children(recursive=True)
-                )
-                if what(status):
+                held = what(status)
+                self._look_for_children(at_once=held)
+                if held:
                     return status
             time.sleep(0.02)
         raise AssertionError(f"it did not come to that:\n{self.log.read_text()}\n{self.status()}")
+
+    def _look_for_children(self, *, at_once: bool) -> None:
+        """Now and then, since every process of the machine is looked at for it."""
+        now = time.monotonic()
+        if at_once or now >= self._children_due:
+            self._children_due = now + _CHILDREN_EVERY_S
+            self.seen_children.update(
+                child.pid for child in psutil.Process(self.process.pid).children(recursive=True)
+            )
 
     def end(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Send a signal and wait for the end."""

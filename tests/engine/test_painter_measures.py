@@ -26,6 +26,7 @@ Gap = tuple[float, float]
 PROMPTS_FOLDER = Path(__file__).resolve().parents[2] / "prompts"
 HEIGHT, WIDTH = 24, 40
 AS_SHOWN = np.zeros((1, 4, EMBEDDED.height // 8, EMBEDDED.width // 8), np.float32)
+SMALL = np.zeros((1, 4, 14, 24), np.float32)
 DIALS = tuple(dial / 10 for dial in range(11))
 
 
@@ -214,7 +215,7 @@ def test_the_step_between_pictures_grows_with_denoise(
 ) -> None:
     steps = np.zeros(len(DIALS))
     for seed, theme in enumerate(wordings.values()):
-        start = sampled(painter, theme[0], seed)
+        start = sampled(painter, theme[0], seed, latent=SMALL)
         picture = shown(painter, start)
         for index, dial in enumerate(DIALS):
             dreamt = sampled(painter, theme[0], seed + 60, latent=start, denoise=dial)
@@ -252,9 +253,8 @@ def test_a_thousand_keyframes_later_the_dream_is_alive(
 def test_no_step_of_a_walk_jumps_where_another_form_comes(
     painter: DreamPainter, first: str, last: str
 ) -> None:
-    small = np.zeros((1, 4, 14, 24), np.float32)
     ends = [
-        sampled(painter, (words, ""), 50 * place, latent=small) for place, words in enumerate((first, last))
+        sampled(painter, (words, ""), 50 * place, latent=SMALL) for place, words in enumerate((first, last))
     ]
     shares = np.linspace(0.0, 1.0, 101)
     pictures = [measures.lab(shown(painter, measures.walked(*ends, float(share)))) for share in shares]
