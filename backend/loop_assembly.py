@@ -1,8 +1,7 @@
-"""The display and the dream loop that the settings ask for."""
+"""The dream loop that the settings ask for, on an engine that was opened for it."""
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 from contextlib import ExitStack
@@ -13,134 +12,120 @@ from backend.config import Settings
 from backend.core.aside import Aside
 from backend.core.controller import DreamController
 from backend.core.engine import Engine
-from backend.core.frame_buffer import FrameBuffer
-from backend.core.frame_shelf import FrameShelf
-from backend.core.frames_ahead import Ahead
 from backend.core.gap import GapFiller
-from backend.core.generator import MODES, DreamGenerator
-from backend.core.pace import Pace
-from backend.core.playback import Playback
-from backend.core.remembering import Remembering
+from backend.core.generator import DreamGenerator
+from backend.core.memory_report import MemoryReport
 from backend.core.report import Report
-from backend.core.resuming import Resuming
+from backend.core.resuming import Resumed, Resuming
 from backend.decoder_assembly import encoding_of, open_decoder
+from backend.display_assembly import MAX_PIXELS, Display, size_of
+from backend.ground_assembly import Ground
+from backend.interpolation.decoder import Decoder
 from backend.interpolation.hybrid_generator import HybridGenerator
-from backend.memory_assembly import DreamMemory, recall_of
-from backend.resume_assembly import Past, begin_display
-from backend.utils.disk_room import DiskRoom
-from backend.utils.prompt_manager import PromptManager
-
-_BUFFER_BYTES = 512_000_000
-_MAX_PIXELS = 64_000_000
-_TITLE_SIZE = (768, 432)
-
-
-def prompts_of(settings: Settings, rng: random.Random) -> PromptManager:
-    """The themes, in the order that is wished for."""
-    return PromptManager(
-        settings.prompts.folder,
-        seconds_per_theme=settings.prompts.seconds_per_theme,
-        seconds_per_prompt=settings.prompts.seconds_per_prompt,
-        order=settings.prompts.order,
-        rng=rng,
-    )
+from backend.utils.renewals import Renewals
 
 
 @dataclass(frozen=True)
-class Display:
-    """Everything between a frame that has arrived and the disk."""
+class Loop:
+    """The dream loop, and those of its parts that others must know.
 
-    buffer: FrameBuffer
-    pace: Pace
-    shelf: FrameShelf
-    playback: Playback
-    remembering: Remembering | None
-    ahead: Ahead
+    Attributes:
+        decoder: Of in-betweens.
+        aside: What is dreamt beside the loop.
+    """
+
+    controller: DreamController
+    generator: DreamGenerator
+    gaps: GapFiller
+    decoder: Decoder
+    aside: Aside
 
 
-def display_of(
-    settings: Settings,
-    frames: int | None,
-    memory: DreamMemory | None,
-    past: Past,
-    room: DiskRoom,
-    stack: ExitStack,
-) -> Display:
-    """Everything between a frame that has arrived and the disk; it shows what an earlier run had ready."""
-    shelf = FrameShelf(
-        settings.storage.output,
-        keep_s=settings.display.keep_seconds,
-        budget_bytes=settings.storage.budget,
-        max_pixels=_MAX_PIXELS,
+def loop_of(settings: Settings, engine: Engine, ground: Ground, display: Display, stack: ExitStack) -> Loop:
+    """Put the loop together, on this engine and for this display; it is not yet started."""
+    decoder, wake = open_decoder(settings, engine, stack), threading.Event()
+    generator = _generator_of(settings, engine, ground)
+    gaps = _gaps_of(settings, generator, decoder, display, wake)
+    resuming = _resuming_of(settings, generator, ground, display)
+    aside = _aside_of(generator, ground, wake)
+    controller = DreamController(
+        engine,
+        generator,
+        gaps,
+        ground.prompts,
+        display.buffer,
+        display.playback,
+        buffer_s=settings.display.buffer_seconds,
         clock=time.monotonic,
-        spooled=past.spool.shown,
-        scarce=lambda: room.scarce,
+        wall=datetime.now,
+        rng=ground.rng,
+        wake=wake,
+        resuming=resuming,
+        resumed=_resumed(resuming, ground, display),
+        aside=aside,
     )
-    stack.callback(shelf.close)
-    buffer, pace = FrameBuffer(_BUFFER_BYTES, past.spool), Pace()
-    remembering = None
-    if memory is not None:
-        remembering = recall_of(
-            memory,
-            frame_s=1.0 / settings.display.fps,
-            fade_s=settings.dream.seconds_per_keyframe,
-            max_pixels=_MAX_PIXELS,
-            rng=random.Random(settings.dream.seed),
-            encoding=encoding_of(settings),
-        )
-    playback = Playback(
-        buffer,
-        shelf,
-        pace,
-        fps=settings.display.fps,
-        # Stills that are shown again change no faster than they did.
-        replay_s=None if MODES[settings.dream.mode].walks else settings.dream.seconds_per_keyframe,
-        recall=None if remembering is None else remembering.frames,
-        limit=frames,
-        encoding=encoding_of(settings),
-        clock=time.monotonic,
-    )
-    ahead = begin_display(
-        past,
-        shelf,
-        buffer,
-        pace,
-        playback,
-        size=_size(settings) or _TITLE_SIZE,
-        max_pixels=_MAX_PIXELS,
-    )
-    return Display(buffer, pace, shelf, playback, remembering, ahead)
+    return Loop(controller, generator, gaps, decoder, aside)
 
 
-def loop_of(
+def report_of(
     settings: Settings,
     engine: Engine,
-    prompts: PromptManager,
-    display: Display,
-    rng: random.Random,
     note: str,
-    past: Past,
-    stack: ExitStack,
-) -> tuple[DreamController, Report, Aside]:
-    """The dream loop on an engine, who tells of it, and what is dreamt beside it."""
-    decoder = open_decoder(settings, engine, stack)
-    wake = threading.Event()
-    generator = DreamGenerator(
+    ground: Ground,
+    display: Display,
+    loop: Loop,
+    renewals: Renewals | None,
+) -> Report:
+    """Who tells of the dream.
+
+    Args:
+        settings: All of them.
+        engine: Who paints.
+        note: What is worth knowing about it.
+        ground: What was there before it.
+        display: Where the frames go.
+        loop: What dreams.
+        renewals: How often this process has begun anew before; None for never.
+    """
+    return Report(
+        engine,
+        loop.generator,
+        loop.controller,
+        loop.gaps,
+        ground.prompts,
+        display.buffer,
+        display.shelf,
+        display.playback,
+        fps=settings.display.fps,
+        note=" ".join(filter(None, (note, ground.past.note))),
+        decoder=loop.decoder,
+        memory=MemoryReport(ground.memory, ground.memory_problem, enabled=settings.memory.enabled),
+        renewals=renewals,
+    )
+
+
+def _generator_of(settings: Settings, engine: Engine, ground: Ground) -> DreamGenerator:
+    return DreamGenerator(
         engine,
         mode=settings.dream.mode,
         denoise=settings.dream.denoise,
-        size=_size(settings),
-        max_pixels=_MAX_PIXELS,
-        rng=rng,
+        size=size_of(settings),
+        max_pixels=MAX_PIXELS,
+        rng=ground.rng,
     )
-    gaps = GapFiller(
+
+
+def _gaps_of(
+    settings: Settings, generator: DreamGenerator, decoder: Decoder, display: Display, wake: threading.Event
+) -> GapFiller:
+    return GapFiller(
         generator,
         HybridGenerator(decoder, settings.interpolation.frames_per_job),
         display.buffer,
         display.pace,
         fps=settings.display.fps,
         gap_s=settings.dream.seconds_per_keyframe,
-        max_pixels=_MAX_PIXELS,
+        max_pixels=MAX_PIXELS,
         job_timeout_s=settings.comfyui.job_timeout_seconds,
         path=settings.interpolation.path,
         pacing=settings.interpolation.pacing,
@@ -148,55 +133,31 @@ def loop_of(
         clock=time.monotonic,
         wake=wake.set,
     )
-    resuming = Resuming(
-        past.store,
+
+
+def _resuming_of(settings: Settings, generator: DreamGenerator, ground: Ground, display: Display) -> Resuming:
+    return Resuming(
+        ground.past.store,
         generator,
-        prompts,
+        ground.prompts,
         display.buffer,
         display.pace,
-        rng,
+        ground.rng,
         seed=settings.dream.seed,
-        max_pixels=_MAX_PIXELS,
+        max_pixels=MAX_PIXELS,
         clock=time.monotonic,
     )
-    aside = Aside(
+
+
+def _resumed(resuming: Resuming, ground: Ground, display: Display) -> Resumed | None:
+    point = ground.past.point
+    return None if point is None else resuming.take_up(point, display.ahead)
+
+
+def _aside_of(generator: DreamGenerator, ground: Ground, wake: threading.Event) -> Aside:
+    return Aside(
         generator,
-        lambda: prompts.beside(time.monotonic(), datetime.now()),
+        lambda: ground.prompts.beside(time.monotonic(), datetime.now()),
         clock=time.monotonic,
         wake=wake.set,
     )
-    controller = DreamController(
-        engine,
-        generator,
-        gaps,
-        prompts,
-        display.buffer,
-        display.playback,
-        buffer_s=settings.display.buffer_seconds,
-        clock=time.monotonic,
-        wall=datetime.now,
-        rng=rng,
-        wake=wake,
-        resuming=resuming,
-        resumed=None if past.point is None else resuming.take_up(past.point, display.ahead),
-        aside=aside,
-    )
-    report = Report(
-        engine,
-        generator,
-        controller,
-        gaps,
-        prompts,
-        display.buffer,
-        display.shelf,
-        display.playback,
-        fps=settings.display.fps,
-        note=" ".join(filter(None, (note, past.note))),
-        decoder=decoder,
-    )
-    return controller, report, aside
-
-
-def _size(settings: Settings) -> tuple[int, int] | None:
-    size = settings.dream.size
-    return None if size is None else (size.width, size.height)
