@@ -1,26 +1,11 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 from PIL import Image
 
 from backend.cache.injection import DELAY
-from benchmarks.distinct import edge_directions, thumbnail, vendi
-from benchmarks.memory_cure import DENOISE, plot, quick, rows_of
-
-
-def test_the_judge_counts_pictures_and_is_not_fooled_by_copies() -> None:
-    unlike = np.eye(12) * 10.0
-    assert vendi(unlike, 1.0) == pytest.approx(12.0)
-    assert vendi(np.repeat(unlike[:3], 20, axis=0), 1.0) == pytest.approx(3.0)
-
-
-def test_the_judge_tells_pictures_apart_by_their_colours_and_by_their_edges() -> None:
-    ramp = np.linspace(0, 255, 64).astype(np.uint8)
-    across = np.repeat(np.tile(ramp, (64, 1))[:, :, None], 3, axis=2)
-    down = across.transpose(1, 0, 2)
-    assert np.abs(thumbnail(across) - thumbnail(down)).mean() > 0.05
-    assert edge_directions(across) @ edge_directions(down) < 0.1
+from benchmarks.memory_case import DENOISE, Case, Run
+from benchmarks.memory_cure import kept_name, plot, quick, rows_of
 
 
 def test_a_collapsing_loop_shows_more_distinct_pictures_with_memory_than_without_and_no_larger_steps(
@@ -50,3 +35,28 @@ def test_rows_that_differ_by_the_memory_alone_share_the_dream_without_one() -> N
     without = {case.without_memory for name in list(rows)[:3] for case in rows[name]}
     assert len(without) == 2
     assert {case.without_memory for case in rows["rotating themes, empty memory"]}.isdisjoint(without)
+
+
+def test_dreams_that_were_kept_are_found_under_their_names_again() -> None:
+    assert kept_name(Case(("aurora",), 301), memory=True) == "301-on-03c86a351b311eeb.npz"
+    assert kept_name(Case(("aurora",), 301), memory=False) == "301-off-be57d45a5e003eba.npz"
+
+
+def test_a_dream_that_was_kept_comes_back_as_it_was(tmp_path) -> None:
+    run = Run(
+        thumbnails=np.arange(6.0).reshape(2, 3),
+        edges=np.ones((2, 1)),
+        touched=np.array([False, True]),
+        shown=0.25,
+        touched_time=0.5,
+        levels=(0.0, 0.75),
+        reasons=("it goes in circles",),
+        decided=(1,),
+        fresh=2,
+    )
+    run.save(tmp_path / "a.npz")
+    again = Run.load(tmp_path / "a.npz")
+    assert (again.thumbnails == run.thumbnails).all()
+    assert (again.touched == run.touched).all()
+    assert (again.shown, again.touched_time, again.fresh) == (0.25, 0.5, 2)
+    assert (again.levels, again.reasons, again.decided) == (run.levels, run.reasons, run.decided)
