@@ -1,7 +1,7 @@
-"""What the status file says: its states, its reasons, its shape, and the words of older widgets.
+"""What the status file says: its states, its reasons and its shape, as one long table.
 
-The one place for all four. The controller fills a :class:`StatusBody`, the StatusWriter adds the head and
-the flat keys, :func:`status_json_schema` publishes the shape.
+The controller fills a :class:`StatusBody`, the StatusWriter adds the head and the flat keys (`flat_keys.py`),
+:func:`status_json_schema` publishes the shape.
 """
 
 from __future__ import annotations
@@ -59,36 +59,10 @@ class ReasonCode(StrEnum):
     FAULT = "fault"
 
 
-_ENGINE_TROUBLE = frozenset(
-    {
-        ReasonCode.ENGINE_UNREACHABLE,
-        ReasonCode.ENGINE_ERROR,
-        ReasonCode.MODEL_MISSING,
-        ReasonCode.GRAPH_REJECTED,
-        ReasonCode.BAD_PICTURES,
-    }
-)
-_WITHOUT_NEW_PICTURES = frozenset({State.STARTING, State.BUFFERING, State.REMEMBERING})
-
 WidgetWord = Literal["initializing", "live", "paused", "error"]
 DaemonWord = Literal["running", "paused", "stopping"]
 EngineWord = Literal["running", "starting", "unreachable"]
 ControllerWord = Literal["starting", "running", "paused", "stopping"]
-
-_CONTROLLER: dict[State, ControllerWord] = {
-    State.STARTING: "starting",
-    State.PAUSED: "paused",
-    State.STOPPING: "stopping",
-}
-
-
-def widget_status(state: State, code: ReasonCode) -> WidgetWord:
-    """The old word for a state: "error" only where no new pictures come, or none can be written."""
-    if state in (State.PAUSED, State.STOPPING):
-        return "paused"
-    if code is ReasonCode.STORAGE or (state in _WITHOUT_NEW_PICTURES and code in _ENGINE_TROUBLE):
-        return "error"
-    return "initializing" if state in (State.STARTING, State.BUFFERING) else "live"
 
 
 def _clean(value: object) -> object:
@@ -454,27 +428,6 @@ class Status(_FlatKeys, StatusBody, _Head):
     """Everything that Dreamloop tells whoever watches, in one flat-topped JSON object."""
 
 
-def compose(
-    body: StatusBody, *, boot_id: str, pid: int, sequence: int, updated_at: datetime, uptime_s: float
-) -> Status:
-    """Puts head and flat keys to what the controller knows.
-
-    Every value was checked where its part was built, so this copies without checking (a few microseconds).
-    """
-    moment = utc_text(updated_at)
-    parts = {name: getattr(body, name) for name in StatusBody.model_fields}
-    return Status.model_construct(
-        schema_version=SCHEMA_VERSION,
-        boot_id=boot_id,
-        pid=pid,
-        sequence=sequence,
-        updated_at=moment,
-        uptime_s=round(uptime_s, 3),
-        **parts,
-        **_flat_keys(body, moment, uptime_s),
-    )
-
-
 def utc_text(moment: datetime) -> str:
     """``2026-01-02T03:04:05.678Z``; a moment without a zone is taken as local time."""
     return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
@@ -484,32 +437,3 @@ def status_json_schema() -> dict[str, Any]:
     """The published JSON Schema (draft 2020-12) of status.json."""
     schema = Status.model_json_schema(mode="serialization")
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
-
-
-def _flat_keys(body: StatusBody, moment: str, uptime_s: float) -> dict[str, Any]:
-    dream, display, state = body.dream, body.display, body.state
-    return {
-        "frame_number": body.frame.sequence if body.frame else 0,
-        "generation_time": dream.keyframe_s or 0.0,
-        "status": widget_status(state, body.reason.code),
-        "current_mode": dream.mode,
-        "current_prompt": dream.prompt,
-        "cache_size": body.memory.entries,
-        "cache_injections": body.memory.injections,
-        "uptime_hours": round(uptime_s / 3600, 4),
-        "last_update": moment,
-        "daemon_status": state.value if state in (State.PAUSED, State.STOPPING) else "running",
-        "comfyui_status": _engine_word(state, body.engine),
-        "controller_status": _CONTROLLER.get(state, "running"),
-        "is_buffering": state in (State.STARTING, State.BUFFERING),
-        "buffer_filled": round(display.buffer_seconds * display.fps),
-        "buffer_target": round(display.buffer_target_seconds * display.fps),
-        "keyframes_generated": dream.keyframes,
-        "interpolations_generated": dream.in_betweens,
-    }
-
-
-def _engine_word(state: State, engine: EngineStatus) -> EngineWord:
-    if engine.reachable:
-        return "running"
-    return "starting" if state is State.STARTING else "unreachable"

@@ -12,8 +12,8 @@ from backend.utils.status_schema import (
     MemoryStatus,
     State,
     StatusBody,
-    compose,
 )
+from backend.utils.status_writer import compose
 
 
 def shown(*, live: bool = True) -> str:

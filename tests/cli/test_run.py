@@ -16,7 +16,8 @@ from backend.cli.desktop import PageOpener
 from backend.config import Settings, load_settings
 from backend.errors import StorageError
 from backend.utils.renewals import Renewals
-from backend.utils.status_schema import State, Status, StatusBody, compose
+from backend.utils.status_schema import State, Status, StatusBody
+from backend.utils.status_writer import compose
 from tests.end_to_end.daemon import write_config
 
 GUARD_S = 20.0

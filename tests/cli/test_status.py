@@ -35,9 +35,9 @@ from backend.utils.status_schema import (
     Status,
     StatusBody,
     StorageStatus,
-    compose,
     status_json_schema,
 )
+from backend.utils.status_writer import compose
 
 NOW = datetime(2026, 1, 2, 12, 0, 0, tzinfo=UTC)
 DEAD_PID = 2**31 - 2

@@ -11,7 +11,8 @@ from backend.core.desk import Desk
 from backend.core.node_catalog import NodeCatalog
 from backend.utils.logs import LogTail
 from backend.utils.prompt_manager import SAID_THEME, PromptManager
-from backend.utils.status_schema import State, Status, StatusBody, compose
+from backend.utils.status_schema import State, Status, StatusBody
+from backend.utils.status_writer import compose
 from tests.utils.test_prompt_manager import NOON
 
 _NODES = {

@@ -24,9 +24,9 @@ from backend.utils.status_schema import (
     ReasonCode,
     State,
     StatusBody,
-    compose,
     status_json_schema,
 )
+from backend.utils.status_writer import compose
 
 DOCS = Path(__file__).parents[2] / "docs"
 EXAMPLES = DOCS / "displays"

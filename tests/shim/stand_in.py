@@ -22,9 +22,9 @@ from backend.utils.status_schema import (
     Reason,
     State,
     StatusBody,
-    compose,
     utc_text,
 )
+from backend.utils.status_writer import compose
 
 
 def picture(number: int, size: tuple[int, int] = (64, 36)) -> bytes:

@@ -14,9 +14,9 @@ from backend.utils.status_schema import (
     MemoryStatus,
     State,
     StatusBody,
-    compose,
     utc_text,
 )
+from backend.utils.status_writer import compose
 
 NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
 
