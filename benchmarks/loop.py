@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 ROOT = Path(__file__).resolve().parent.parent
+FAMILYS_OWN = SamplingChoice()
 _NEVER_FULL_S = 1e9
 _BUFFER_BYTES = 512_000_000
 _MAX_PIXELS = 64_000_000
@@ -61,10 +62,10 @@ class Loop:
         return time.monotonic() - start
 
 
-def engine_at(client: ComfyUIClient) -> Engine:
+def engine_at(client: ComfyUIClient, sampling: SamplingChoice = FAMILYS_OWN) -> Engine:
     """An engine that takes whatever model the server has."""
     house = Housekeeping(client, instance="bench", hour=lambda: "now", clock=time.monotonic)
-    planner = FamilyPlanner(ModelWish(), SamplingChoice())
+    planner = FamilyPlanner(ModelWish(), sampling)
     return Engine(client, EngineKind.COMFYUI, planner, house, needs=DreamNeeds(), job_timeout_s=120.0)
 
 
