@@ -5,7 +5,8 @@ ComfyUI is asked, too; where there is no GPU and no model, train one that knows 
 half an hour, and let both chains begin with a painted picture, since it cannot dream one from nothing::
 
     python -m benchmarks.small_checkpoint COMFYUI/models/checkpoints/small-sd15.safetensors
-    python -m benchmarks.generation_loss docs/loss.png --comfyui-url URL --size 256x144 --steps 4 --painted
+    python -m benchmarks.generation_loss docs/loss.png --comfyui-url URL --size 256x144 \\
+        --steps 4 --cfg 1 --painted
 """
 
 from __future__ import annotations
@@ -218,7 +219,7 @@ def _size(text: str) -> tuple[int, int]:
 
 
 def _server(args: argparse.Namespace) -> Server:
-    sampling = SamplingChoice(steps=args.steps)
+    sampling = SamplingChoice(steps=args.steps, cfg=args.cfg)
     return Server(args.comfyui_url, args.size, sampling, args.painted)
 
 
@@ -232,6 +233,9 @@ def main() -> None:
     parser.add_argument("--comfyui-url", metavar="URL", help="a real ComfyUI with a checkpoint")
     parser.add_argument("--size", type=_size, metavar="WxH", help="there; else the model's own")
     parser.add_argument("--steps", type=int, help="of its sampler; else as many as the model's family takes")
+    parser.add_argument(
+        "--cfg", type=float, help="likewise; 1 where the model reads no words, at half the time"
+    )
     parser.add_argument("--painted", action="store_true", help="begin there with a painted picture")
     args = parser.parse_args()
     engines = {"embedded engine": compare(args.keyframes)}

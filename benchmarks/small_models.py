@@ -20,6 +20,8 @@ Weights = Mapping[str, Tensor]
 TAESD_CHANNELS, UNET_CHANNELS = 64, 320
 _LATENT_CHANNELS = 4
 _WORDS, _TOKENS, _VOCABULARY = 768, 77, 49408
+_MIDDLE, _SPREAD = 0.4, 0.25
+"""Of the colours of pictures, about."""
 _GROUPS = 32
 _PERIOD = 10000.0
 WHOLE = (1, 3, 3, 3)
@@ -30,22 +32,24 @@ AWAKE = (0, 1, 2, 3)
 
 def encoder(channels: int, awake: tuple[int, ...]) -> nn.Sequential:
     """Pictures ``[B, 3, H, W]`` of 0 to 1 to latents ``[B, 4, H / 8, W / 8]`` of unit variance, about."""
-    parts: list[nn.Module] = [_conv(3, channels)]
+    parts: list[nn.Module] = [_carrying(_conv(3, channels))]
     for stage, (trained, of) in enumerate(zip(awake, WHOLE, strict=True)):
         if stage:
-            parts.append(_conv(channels, channels, stride=2, bias=False))
+            parts.append(_carrying(_conv(channels, channels, stride=2, bias=False)))
         parts += _blocks(channels, trained, of)
-    return nn.Sequential(*parts, _conv(channels, _LATENT_CHANNELS))
+    to_latents = _carrying(_conv(channels, _LATENT_CHANNELS), 1 / _SPREAD, -_MIDDLE / _SPREAD)
+    return nn.Sequential(*parts, to_latents)
 
 
 def decoder(channels: int, awake: tuple[int, ...]) -> nn.Sequential:
     """The way back."""
-    parts: list[nn.Module] = [_Clamp(), _conv(_LATENT_CHANNELS, channels), nn.ReLU()]
+    from_latents = _carrying(_conv(_LATENT_CHANNELS, channels), _SPREAD, _MIDDLE)
+    parts: list[nn.Module] = [_Clamp(), from_latents, nn.ReLU()]
     for stage in (3, 2, 1, 0):
         parts += _blocks(channels, awake[stage], WHOLE[stage])
         if stage:
-            parts += [nn.Upsample(scale_factor=2), _conv(channels, channels, bias=False)]
-    return nn.Sequential(*parts, _conv(channels, 3))
+            parts += [nn.Upsample(scale_factor=2), _carrying(_conv(channels, channels, bias=False))]
+    return nn.Sequential(*parts, _carrying(_conv(channels, 3)))
 
 
 class UNet(nn.Module):
@@ -105,7 +109,7 @@ class _Block(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         first, second, third = (_conv(channels, channels) for _ in range(3))
-        self.conv = nn.Sequential(first, nn.ReLU(), second, nn.ReLU(), third)
+        self.conv = nn.Sequential(first, nn.ReLU(), second, nn.ReLU(), _quiet(third))
 
     def forward(self, hidden: Tensor) -> Tensor:
         return torch.relu(self.conv(hidden) + hidden)
@@ -123,6 +127,19 @@ def _blocks(channels: int, trained: int, of: int) -> list[nn.Module]:
 
 def _conv(inputs: int, outputs: int, stride: int = 1, *, bias: bool = True) -> nn.Conv2d:
     return nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=bias)
+
+
+@torch.no_grad()
+def _carrying(conv: nn.Conv2d, gain: float = 1.0, bias: float = 0.0) -> nn.Conv2d:
+    """One that begins with letting three channels through, the colours, so that they need not be learnt."""
+    nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
+    side = torch.tensor([1.0, 2.0, 1.0]) / 4 if conv.stride == (2, 2) else torch.tensor([0.0, 1.0, 0.0])
+    conv.weight[:3] = 0.0
+    conv.weight[range(3), range(3)] = gain * side.outer(side)
+    if conv.bias is not None:
+        conv.bias.zero_()
+        conv.bias[:3] = bias
+    return conv
 
 
 def _quiet(conv: nn.Conv2d) -> nn.Conv2d:
