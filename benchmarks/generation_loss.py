@@ -2,7 +2,7 @@
 
 ``python -m benchmarks.generation_loss PLOT`` asks the embedded engine. With ``--comfyui-url URL`` a real
 ComfyUI is asked, too; where there is no GPU and no model, train one that knows as much as this asks for, in
-half an hour, and let both chains begin with a painted picture, since it cannot dream one from nothing::
+a quarter of an hour, and let both chains begin with a painted picture, since it dreams none from nothing::
 
     python -m benchmarks.small_checkpoint COMFYUI/models/checkpoints/small-sd15.safetensors
     python -m benchmarks.generation_loss docs/loss.png --comfyui-url URL --size 256x144 \\
@@ -64,7 +64,7 @@ class Chain:
 
     @property
     def kept(self) -> float:
-        """Sharpness at the end, as a share of that at the beginning."""
+        """Sharpness at the end, as a share of that at the beginning; above 1 where something rings."""
         ends = self.sharpness[-_ENDS:].mean() / self.sharpness[:_ENDS].mean()
         return float(ends)
 
