@@ -108,13 +108,14 @@ def chain(
     told: list[tuple[float, float, float]] = []
     previous = begin
     for _ in range(keyframes):
-        pending = generator.request(PROMPT, previous)
+        start = replace(previous, latent=None) if previous is not None and by_pictures else previous
+        pending = generator.request(PROMPT, start)
         pending.job.result(_GUARD_S)
         keyframe = generator.collect(pending)
         told.append(_measures(keyframe.picture))
         if previous is not None:
             generator.retire(previous)
-        previous = replace(keyframe, latent=None) if by_pictures else keyframe
+        previous = keyframe
     return Chain(*np.array(told).T)
 
 

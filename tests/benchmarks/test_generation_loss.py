@@ -29,7 +29,7 @@ class _Blurring:
     """Each keyframe has half the contrast of the one before it."""
 
     begins: list[Keyframe | None] = field(default_factory=list)
-    retired: list[int] = field(default_factory=list)
+    retired: list[str] = field(default_factory=list)
 
     def request(self, prompt: Prompt, previous: Keyframe | None) -> Any:
         self.begins.append(previous)
@@ -48,7 +48,7 @@ class _Blurring:
         )
 
     def retire(self, keyframe: Keyframe) -> None:
-        self.retired.append(keyframe.number)
+        self.retired += [] if keyframe.latent is None else [keyframe.latent.filename]
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,8 @@ def test_a_chain_goes_on_from_where_it_begins_with_or_without_latents(
 ) -> None:
     blurring = _Blurring()
     told = chain(cast(DreamGenerator, blurring), 3, by_pictures=by_pictures, begin=begin)
-    assert [one.number for one in blurring.begins if one] == blurring.retired == [0, 1, 2]
+    assert [one.number for one in blurring.begins if one] == [0, 1, 2]
+    assert blurring.retired == ["1.latent", "2.latent"]
     assert [one.latent is None for one in blurring.begins if one] == [True, by_pictures, by_pictures]
     assert told.sharpness[2] < told.sharpness[1] < told.sharpness[0]
 
