@@ -16,6 +16,7 @@ from tests.fakes.fake_comfy import FakeComfy
 os.environ.setdefault("OMP_NUM_THREADS", "1" if "PYTEST_XDIST_WORKER" in os.environ else "2")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+_WAITING = ("end_to_end", "faults", "browser")
 _CLIP = ("test_aesthetic_matcher.py", "test_clip_matcher.py", "test_clip_process.py", "test_clip_weights.py")
 
 pytest_plugins = ["tests.fakes.fixtures", "tests.fakes.service_manager", "tests.end_to_end.quick_starts"]
@@ -34,9 +35,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where workers share the files: whole daemons first, that none is left to one worker at the end."""
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        items.sort(key=lambda item: not item.path.parent.name.startswith(("end_to_end", "faults")))
+    """Where workers share the files: daemons and browsers, which mostly wait, among what mostly works."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return
+    files: dict[Path, list[pytest.Item]] = {}
+    for item in items:
+        files.setdefault(item.path, []).append(item)
+    places: dict[Path, float] = {}
+    for waits, share in ((True, 0.8), (False, 1.0)):  # none of those that wait is left to the end
+        some = [path for path in files if path.parent.name.startswith(_WAITING) == waits]
+        places |= {path: share * place / len(some) for place, path in enumerate(some)}
+    items[:] = [item for path in sorted(files, key=places.__getitem__) for item in files[path]]
 
 
 def pytest_collection_finish() -> None:
