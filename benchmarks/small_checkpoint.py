@@ -137,7 +137,7 @@ def train_unet(latents: Tensor, steps: int) -> UNet:
 
 def _descend(net: nn.Module, loss: Callable[[], Tensor], steps: int, rate: float) -> None:
     descent = torch.optim.AdamW(net.parameters(), rate, betas=(0.9, 0.99), weight_decay=0.0)
-    course = torch.optim.lr_scheduler.OneCycleLR(descent, rate, steps, pct_start=0.05)
+    course = torch.optim.lr_scheduler.OneCycleLR(descent, rate, steps, pct_start=max(0.05, 2 / steps))
     began, lately = time.monotonic(), 0.0
     for step in range(1, steps + 1):
         descent.zero_grad()
