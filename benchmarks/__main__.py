@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Iterable
 
 from benchmarks import (
+    admission,
     at_rest,
     busy,
     decoders,
@@ -129,6 +130,7 @@ def _memory_add(quick: bool) -> list[Row]:
 
 
 _PARTS: dict[str, Callable[[bool], list[Row]]] = {
+    "admission": admission.rows,
     "at_rest": at_rest.rows,
     "busy": _busy,
     "decoders": decoders.rows,

@@ -76,7 +76,7 @@ def separation(pictures: int, altered: int) -> Separation:
     """Of pictures from all shipped themes and prompts, no seed twice."""
     matcher = PerceptualMatcher()
     limits = matcher.thresholds
-    sources = list(islice(_distinct(), pictures))
+    sources = list(islice(distinct(), pictures))
     embeddings = matcher.embed(sources)
     nearest = (embeddings @ embeddings.T - 2.0 * np.eye(pictures)).max(axis=1)
     chosen = np.linspace(0, pictures - 1, altered).astype(int)
@@ -96,7 +96,8 @@ def separation(pictures: int, altered: int) -> Separation:
     )
 
 
-def _distinct() -> Iterator[bytes]:
+def distinct() -> Iterator[bytes]:
+    """Pictures of all shipped themes and prompts in turn, no seed twice, without end."""
     seed = 0
     while True:
         for theme in themes():
