@@ -49,14 +49,17 @@ def admitted(pictures: int, altered: int) -> Admitted:
     brought = list(islice(distinct(), pictures))
     some = brought[:: max(1, pictures // altered)]
     matcher = PerceptualMatcher()
-    with tempfile.TemporaryDirectory(prefix="dreamloop-bench-") as name, CacheManager.open(
-        Path(name),
-        identity=matcher.identity,
-        limits=MemoryLimits(10 * pictures, 10**10),
-        policy=Policy(admit_below=matcher.thresholds.duplicate),
-        index=partial(open_index, exact_limit=_EXACT_LIMIT),
-        durable=False,
-    ) as memory:
+    with (
+        tempfile.TemporaryDirectory(prefix="dreamloop-bench-") as name,
+        CacheManager.open(
+            Path(name),
+            identity=matcher.identity,
+            limits=MemoryLimits(10 * pictures, 10**10),
+            policy=Policy(admit_below=matcher.thresholds.duplicate),
+            index=partial(open_index, exact_limit=_EXACT_LIMIT),
+            durable=False,
+        ) as memory,
+    ):
         memory.wait_ready(_GUARD_S)
         let_in = partial(_let_in, memory, matcher)
         return Admitted(
