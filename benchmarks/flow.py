@@ -149,10 +149,17 @@ def _tree(way: Way, size: tuple[int, int], fps: int) -> dict[str, object]:
     }
 
 
-def watch(way: Way, gaps: int, told: Callable[[str], object] = lambda _: None) -> Motion:
+def watch(
+    way: Way,
+    gaps: int,
+    told: Callable[[str], object] = lambda _: None,
+    *,
+    size: tuple[int, int] = SIZE,
+    fps: int = FPS,
+) -> Motion:
     """Look at so many gaps, each frame beside its neighbours."""
     motion, last, gap_s, keyframes = Motion(), list[_Seen](), 0.0, 0
-    for frame in frames_of(way, 10**6):
+    for frame in frames_of(way, 10**6, size=size, fps=fps):
         last = [*last[-2:], _seen(frame)]
         keyframes += last[-1].is_keyframe
         gap_s += frame.duration_s
