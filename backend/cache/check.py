@@ -1,7 +1,7 @@
 """Is the memory whole? Rows against files, files against rows, vectors against the identity that made them.
 
 It may run while the memory is in use: what looks wrong is looked at again under the lock before it is told
-or mended.
+or mended. A picture that is whole is never deleted: where its row is lost, it gets another.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ class Flaw(StrEnum):
     """What can be wrong."""
 
     DATABASE = "the database is damaged"
+    INDEX = "an index of the database that does not fit its rows"
     ROW = "a row that makes no sense"
     NO_PICTURE = "a row without its picture"
     BAD_PICTURE = "a picture that is not what it was"
@@ -94,6 +95,7 @@ class _Check:
     files: MemoryFiles
     repair: bool
     contents: bool
+    indexes_fit: bool = True
     rows_seen: int = 0
     files_seen: int = 0
     counts: Counter[Flaw] = field(default_factory=Counter)
@@ -105,8 +107,15 @@ class _Check:
             self.findings.append(Finding(flaw, where, self.repair if repaired is None else repaired))
 
     def database(self) -> bool:
-        damage = self.keeper.store.check()
+        damage = self.keeper.store.check(indexes=True)
         if damage is None:
+            return True
+        if self.repair and self.keeper.mend_indexes():
+            self.tell(Flaw.INDEX, damage)
+            return True
+        if not self.repair and self.keeper.store.check() is None:  # the rows can be read
+            self.indexes_fit = False
+            self.tell(Flaw.INDEX, damage)
             return True
         if self.repair:
             self.keeper.start_anew(damage)
@@ -187,18 +196,36 @@ class _Check:
             # What else belonged to it is without a row now, and goes with such files.
 
     def lone_files(self) -> None:
+        lone = list[str]()
         for kind in (PICTURES, LATENTS):
             for path in self.files.walk(kind):
                 self.files_seen += 1
-                flaw = self._flaw_of_file(path)
-                if flaw is Flaw.STRANGE_FILE:
-                    self.tell(flaw, path, repaired=False)
-                elif flaw is not None:
-                    with self.keeper.writing:  # which whoever writes a file holds until its row is there
-                        if self.files.size(path) is not None and self._flaw_of_file(path) is flaw:
-                            self.tell(flaw, path)
-                            if self.repair:
-                                self.files.remove(path)
+                match self._flaw_of_file(path):
+                    case Flaw.STRANGE_FILE:
+                        self.tell(Flaw.STRANGE_FILE, path, repaired=False)
+                    case Flaw.HALF_WRITTEN:
+                        self._settle_file(path, Flaw.HALF_WRITTEN)
+                    case Flaw.LONE_FILE:
+                        lone.append(path)
+        named = self.keeper.store.files_named() if lone else set()
+        for path in lone:
+            if path not in named:
+                self._settle_file(path, Flaw.LONE_FILE)
+
+    def _settle_file(self, path: str, flaw: Flaw) -> None:
+        """Looks again, now that nobody changes it, and mends: a picture gets a row, all else goes."""
+        with self.keeper.writing:  # which whoever writes a file holds until its row is there
+            if self.files.size(path) is None or self._flaw_of_file(path) is not flaw:
+                return
+            self.tell(flaw, path)
+            if not self.repair:
+                return
+            if flaw is Flaw.LONE_FILE and path.startswith(f"{PICTURES}/"):
+                self.keeper.adopt({path: self.files.latent_of(owner_of(path))})
+                if self._flaw_of_file(path) is flaw:  # the same picture has a row under another suffix
+                    self.files.set_aside(path)
+            else:
+                self.files.remove(path)
 
     def _flaw_of_file(self, path: str) -> Flaw | None:
         if is_temporary(path):
@@ -208,7 +235,7 @@ class _Check:
         return None if self._has_row(path) else Flaw.LONE_FILE
 
     def _has_row(self, path: str) -> bool:
-        return path in self.keeper.store.files_of(owner_of(path))
+        return self.indexes_fit and path in self.keeper.store.files_of(owner_of(path))
 
     def rest(self) -> None:
         store = self.keeper.store
@@ -237,4 +264,6 @@ def check_memory(keeper: Keeper, files: MemoryFiles, *, repair: bool, contents: 
         if not keeper.store.totals()[2]:
             check.lone_files()
         check.rest()
+        if repair:
+            keeper.keep_within()
     return CheckReport(check.rows_seen, check.files_seen, dict(check.counts), tuple(check.findings))

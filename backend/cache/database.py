@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -54,6 +55,7 @@ CREATE INDEX memories_by_identity ON memories (identity);
 CREATE TABLE vectors (key INTEGER PRIMARY KEY, vector BLOB NOT NULL);
 CREATE TABLE totals (entries INTEGER NOT NULL, bytes INTEGER NOT NULL, rebuilding INTEGER NOT NULL);
 """
+_NAMES = frozenset(re.findall(r"CREATE (?:TABLE|INDEX) (\w+)", _SCHEMA))
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _ERRNOS = {
     sqlite3.SQLITE_FULL: errno.ENOSPC,
@@ -144,21 +146,36 @@ class Database:
         with self.writing, contextlib.suppress(sqlite3.Error):
             self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
-    def check(self) -> str | None:
+    def check(self, *, indexes: bool = False) -> str | None:
         """Reads the whole file, by a connection of its own. Returns what is wrong with it, or None.
+
+        Args:
+            indexes: Compare each index with its rows, too: many times the work, and nothing else finds an
+                entry that names another row, or none.
 
         Raises:
             StorageError: It cannot be read.
         """
+        pragma = "integrity_check" if indexes else "quick_check"
         try:
             with self._errors(), contextlib.closing(self._connect()) as connection:
                 self._checking = connection
-                told = [str(row[0]) for row in connection.execute("PRAGMA quick_check(3)")]
+                told = [str(row[0]) for row in connection.execute(f"PRAGMA {pragma}(3)")]
+                told = told if told != ["ok"] else _missing(connection) or told
         except DatabaseDamaged as damage:
             return str(damage)
         finally:
             self._checking = None
         return None if told == ["ok"] else " ".join("; ".join(told).split())[:300]
+
+    def reindex(self) -> None:
+        """Builds all indexes anew from the rows.
+
+        Raises:
+            StorageError: The disk said no, or the rows are damaged, too; nothing of it was done.
+        """
+        with self.transaction():
+            self._writer.execute("REINDEX")
 
     def interrupt(self) -> None:
         """Lets a :meth:`check` that is under way fail, that nobody waits for it."""
@@ -232,3 +249,9 @@ class Database:
                 if disk.f_bavail * disk.f_frsize < _FULL_BELOW_BYTES:
                     return errno.ENOSPC
         return _ERRNOS.get(code, errno.EIO)
+
+
+def _missing(connection: sqlite3.Connection) -> list[str]:
+    """What SQLite does not miss: tables and indexes of ours that are gone."""
+    there = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+    return [f"{name} is gone" for name in sorted(_NAMES - there)]

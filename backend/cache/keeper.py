@@ -78,7 +78,7 @@ class Keeper:
         self.limits, self.policy, self._make_index = limits, policy, make_index
         self._early: list[int] = []
         self._damage: str | None = None
-        self._checked = False
+        self._checked = self._reindexed = False
         self._wake, self._stop = threading.Event(), threading.Event()
         self.store = self._open_store()
         self.index: VectorIndex = make_index(identity.dimension)
@@ -132,6 +132,28 @@ class Keeper:
             self._damage = str(damage)
             self._wake.set()
 
+    def mend_indexes(self) -> bool:
+        """Builds the database's indexes anew, once: whether all of it is whole with them.
+
+        Raises:
+            StorageError: There is no space for that.
+        """
+        if self._reindexed:  # damage that was met since then lies elsewhere
+            return False
+        self._reindexed = True
+        try:
+            self.store.reindex()
+            whole = self.store.check(indexes=True) is None
+        except StorageError as error:
+            if error.full:
+                self._reindexed = False
+                raise
+            return False
+        if whole:
+            self._damage = None
+            log.warning("an index of the memory's database was damaged; it was built anew from the rows")
+        return whole
+
     def start_anew(self, damage: str) -> None:
         """Sets the database aside for an empty one, whose rows are made from the files in the background.
 
@@ -144,7 +166,7 @@ class Keeper:
             self.store.close()
             self._set_database_aside()
             self.store = MemoryStore(self._folder, self.writing, durable=self._durable)
-            self._damage = None
+            self._damage, self._reindexed = None, False
             self.reload()
 
     def added_early(self, key: int) -> None:
@@ -158,7 +180,7 @@ class Keeper:
             self._wake.clear()
             try:
                 if self.ready.is_set():
-                    self._shrink()
+                    self.keep_within()
                     self.problem = None
                 else:
                     self._bring_up()
@@ -184,13 +206,13 @@ class Keeper:
         if self._damage is None and not self._checked and not self._stop.is_set():
             self._damage = self.store.check()
             self._checked = True
-        if self._damage is not None:
+        if self._damage is not None and not self.mend_indexes():
             self.start_anew(self._damage)
         if self.store.totals()[2]:
             self._remake_rows()
         self._load()
         self._settle_early()
-        self._shrink()
+        self.keep_within()
         sweep_temporaries(self._folder)
         self._files.keep_reserve()
         with self.writing:  # which whoever takes it back holds
@@ -316,7 +338,12 @@ class Keeper:
                         self.room.look_again(key, vector)
                         self.room.tell(key, self.room.neighbours(vector, but=key))
 
-    def _shrink(self) -> None:
+    def keep_within(self) -> None:
+        """Lets those go that are more than the limits allow.
+
+        Raises:
+            StorageError: The disk said no.
+        """
         while not self._interrupted():
             with self.writing:
                 gone = self.room.too_many()

@@ -181,6 +181,21 @@ class MemoryFiles:
         """The picture of an id, relative, if it is there."""
         return next((place for place in _places_of(picture_id) if self.size(place) is not None), None)
 
+    def latent_of(self, picture_id: str) -> str | None:
+        """A whole latent of a picture, relative, if there is one.
+
+        Raises:
+            StorageError: It cannot be read.
+        """
+        shard = f"{LATENTS}/{picture_id[:2]}"
+        for name in sorted(_entries(self.folder / shard)):
+            path = f"{shard}/{name}"
+            if is_ours(path) and owner_of(path) == picture_id:
+                data = self.read(path)
+                if data and is_whole(path, data):
+                    return path
+        return None
+
     def size(self, relative: str) -> int | None:
         """Bytes of a file; None if there is no such file."""
         path = self.folder / relative

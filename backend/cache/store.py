@@ -211,6 +211,11 @@ class MemoryStore(Database):
         row = self._one("SELECT picture, latent FROM memories WHERE id = ?", memory_id)
         return () if row is None else tuple(row)
 
+    def files_named(self) -> set[str]:
+        """All files that rows name, read from the rows themselves: by no index, which may be damaged."""
+        rows = self._all_apart("SELECT picture, latent FROM memories NOT INDEXED")
+        return {path for row in rows for path in row if path is not None}
+
     def ids_of(self, keys: Sequence[int]) -> dict[int, str]:
         """Ids by key, of those that are there."""
         marks = ", ".join("?" * len(keys))

@@ -164,7 +164,7 @@ def test_check_sets_a_damaged_database_aside_when_told_to_repair(
     with open_memory(tmp_path) as memory:
         one = added(memory, new(1))
         with monkeypatch.context() as patch:
-            patch.setattr(memory._keeper.store, "check", lambda: "page 7 is never used")
+            patch.setattr(memory._keeper.store, "check", lambda **_: "page 7 is never used")
             assert dict(memory.check().counts) == {Flaw.DATABASE: 1}
             assert dict(memory.check(repair=True).counts) == {Flaw.DATABASE: 1}
         assert memory.wait_ready(GUARD_S)
