@@ -7,7 +7,6 @@ identity of whoever made it, so that nothing of two strategies is compared.
 
 from __future__ import annotations
 
-import importlib
 import logging
 import threading
 from collections.abc import Callable, Sequence
@@ -19,6 +18,7 @@ import numpy as np
 from backend.cache.clip_process import ClipProcess
 from backend.cache.clip_weights import ClipChoice, local_weights
 from backend.cache.matching import Identity, Judgement, Matcher, Vectors
+from backend.cache.own_matcher import own_matcher
 from backend.cache.perceptual_matcher import PerceptualMatcher
 from backend.errors import MatcherUnfit, PictureRejected
 
@@ -27,7 +27,6 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _UNIT_WITHIN = 1e-3
-_NEEDED = ("identity", "thresholds", "embed", "scores", "embed_texts")
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ def matcher_of(choice: MatcherSettings) -> Callable[[], Matcher]:
         return lambda: ClipProcess(choice.clip)
     if choice.matcher == "auto":
         return lambda: _whatever_is_there(choice.clip)
-    return lambda: _own(choice.matcher)
+    return lambda: own_matcher(choice.matcher)
 
 
 def _whatever_is_there(clip: ClipChoice) -> Matcher:
@@ -60,22 +59,6 @@ def _whatever_is_there(clip: ClipChoice) -> Matcher:
         log.info("pictures are judged without CLIP: %s is not on this machine", clip.source)
         return PerceptualMatcher()
     return ClipProcess(replace(clip, may_download=False))
-
-
-def _own(name: str) -> Matcher:
-    """A class of the user's own."""
-    module_name, _, class_name = name.partition(":")
-    if not class_name:
-        raise MatcherUnfit(f"{name!r} is not auto, clip, perceptual or package.module:Class")
-    try:
-        made = getattr(importlib.import_module(module_name), class_name)()
-    except Exception as error:  # whatever a foreign module raises
-        raise MatcherUnfit(f"matcher {name} cannot be made: {type(error).__name__}: {error}") from error
-    missing = [one for one in _NEEDED if not hasattr(made, one)]
-    if missing:
-        raise MatcherUnfit(f"{name} is no matcher: it has no {', '.join(missing)}")
-    matcher: Matcher = made
-    return matcher
 
 
 class AestheticMatcher:
@@ -146,8 +129,7 @@ class AestheticMatcher:
     def words(self, text: str) -> Vectors | None:
         """A vector to compare pictures with, ``[D]``; None where whoever judges knows no words."""
         with self._one_at_a_time:
-            found = self._fairly(lambda matcher: matcher.embed_texts([text]))
-        return None if found is None else found[0]
+            return self._fairly(lambda matcher: _worded(matcher, text))
 
     def _fetch(self) -> None:
         try:
@@ -158,7 +140,7 @@ class AestheticMatcher:
                 self.close()
         except MatcherUnfit as error:
             self._give_up(str(error))
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             log.debug("loading failed", exc_info=True)
             self._give_up(f"{type(error).__name__}: {error}")
         finally:
@@ -176,7 +158,7 @@ class AestheticMatcher:
             return work(matcher)
         except PictureRejected:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # it may be a stranger's
             if matcher is self._fallback:
                 raise
             log.debug("%s failed at work", matcher.identity, exc_info=True)
@@ -195,8 +177,7 @@ class AestheticMatcher:
         """Kept for as long as the prompt stays."""
         known = self._words
         if known is None or known[0] is not matcher or known[1] != prompt:
-            texts = matcher.embed_texts([prompt])
-            known = self._words = (matcher, prompt, None if texts is None else texts[0])
+            known = self._words = (matcher, prompt, _worded(matcher, prompt))
         return known[2]
 
 
@@ -209,8 +190,19 @@ def _let_go(matcher: Matcher) -> None:
 
 def _embedded(matcher: Matcher, pictures: Sequence[bytes]) -> Vectors:
     """Checked, since a wrong vector would spoil the memory for good."""
-    embeddings = np.asarray(matcher.embed(pictures), np.float32)
-    wished = (len(pictures), matcher.identity.dimension)
+    return _checked(matcher.embed(pictures), len(pictures), matcher.identity)
+
+
+def _worded(matcher: Matcher, text: str) -> Vectors | None:
+    """Checked, too; None where the matcher knows no words."""
+    rows = matcher.embed_texts([text])
+    return None if rows is None else _checked(rows, 1, matcher.identity)[0]
+
+
+def _checked(rows: Vectors, count: int, identity: Identity) -> Vectors:
+    """A copy, for a stranger may use the same array again."""
+    embeddings = np.array(rows, np.float32)
+    wished = (count, identity.dimension)
     if embeddings.shape != wished:
         raise ValueError(f"embeddings of shape {embeddings.shape} instead of {wished}")
     lengths = np.linalg.norm(embeddings, axis=1)

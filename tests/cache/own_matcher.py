@@ -37,3 +37,66 @@ class Stumbles:
 
     def __init__(self) -> None:
         raise OSError("the moon is in the way")
+
+
+class Leaves:
+    """Ends whoever makes it."""
+
+    def __init__(self) -> None:
+        raise SystemExit(3)
+
+
+class OneThreshold(BrightnessMatcher):
+    thresholds = 0.9  # type: ignore[assignment]
+
+
+class ThresholdOfNoNumber(BrightnessMatcher):
+    thresholds = Thresholds(duplicate=float("nan"), near=0.9)
+
+
+class ThresholdsUpsideDown(BrightnessMatcher):
+    thresholds = Thresholds(duplicate=0.5, near=0.9)
+
+
+class ThresholdsThatRaise(BrightnessMatcher):
+    @property
+    def thresholds(self) -> Thresholds:  # type: ignore[override]
+        return Thresholds(1 / 0, 0.9)
+
+
+class IdentityOfText(BrightnessMatcher):
+    identity = "mine"  # type: ignore[assignment]
+
+
+class NameOfNothing(BrightnessMatcher):
+    identity = Identity("", "1", 3)
+
+
+class VersionOfNumber(BrightnessMatcher):
+    identity = Identity("brightness", 1, 3)  # type: ignore[arg-type]
+
+
+class HalfADimension(BrightnessMatcher):
+    identity = Identity("brightness", "1", 2.5)  # type: ignore[arg-type]
+
+
+class CountedByNumpy(BrightnessMatcher):
+    identity = Identity("brightness", "1", np.int64(3))  # type: ignore[arg-type]
+
+
+class NothingToCall(BrightnessMatcher):
+    scores = None  # type: ignore[assignment]
+
+
+class Wavers(BrightnessMatcher):
+    """Says something else each time it is asked."""
+
+    def __init__(self) -> None:
+        self._asked = 0
+
+    @property
+    def thresholds(self) -> Thresholds:  # type: ignore[override]
+        self._asked += 1
+        if self._asked > 2:  # it was looked for, then read
+            raise RuntimeError("asked too often")
+        return BrightnessMatcher.thresholds

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -164,6 +165,16 @@ def test_a_matcher_of_the_users_own_is_a_class_and_a_line_in_config(picture: byt
         (f"{_OWN}:NoMatcher", "own_matcher:NoMatcher is no matcher: it has no identity, thresholds, embed"),
         (f"{_OWN}:Stumbles", "own_matcher:Stumbles cannot be made: OSError: the moon is in the way"),
         (f":{_OWN}", "cannot be made: ValueError"),
+        (f"{_OWN}:Leaves", "own_matcher:Leaves cannot be made: SystemExit: 3"),
+        (f"{_OWN}:OneThreshold", "has thresholds that are no Thresholds: 0.9"),
+        (f"{_OWN}:ThresholdOfNoNumber", "has thresholds whose duplicate is no number: nan"),
+        (f"{_OWN}:ThresholdsUpsideDown", "-1 <= near <= duplicate <= 1: Thresholds(duplicate=0.5, near=0.9)"),
+        (f"{_OWN}:ThresholdsThatRaise", "is no matcher: ZeroDivisionError"),
+        (f"{_OWN}:IdentityOfText", "has an identity that is no Identity: 'mine'"),
+        (f"{_OWN}:NameOfNothing", "has an identity whose name is no short text: ''"),
+        (f"{_OWN}:VersionOfNumber", "has an identity whose version is no short text: 1"),
+        (f"{_OWN}:HalfADimension", "whose dimension is not a whole number from 1 to 65,536: 2.5"),
+        (f"{_OWN}:NothingToCall", "is no matcher: scores cannot be called"),
     ],
 )
 def test_a_matcher_that_cannot_be_had_is_named(name: str, why: str, picture: bytes) -> None:
@@ -171,6 +182,36 @@ def test_a_matcher_that_cannot_be_had_is_named(name: str, why: str, picture: byt
         matcher_of(MatcherSettings(name))()
     assert why in str(caught.value)
     assert why in (_settled(matcher_of(MatcherSettings(name))).problem or "")
+
+
+def test_a_dimension_that_numpy_counted_becomes_a_number_that_json_knows() -> None:
+    identity = matcher_of(MatcherSettings(f"{_OWN}:CountedByNumpy"))().identity
+    assert json.loads(json.dumps(asdict(identity))) == asdict(BrightnessMatcher.identity)
+
+
+def test_what_a_matcher_says_of_itself_is_read_once(picture: bytes) -> None:
+    matcher = _settled(matcher_of(MatcherSettings(f"{_OWN}:Wavers")))
+    assert matcher.current.thresholds == matcher.current.thresholds == BrightnessMatcher.thresholds
+    assert matcher.judge(picture, "aurora").identity == BrightnessMatcher.identity
+
+
+def test_a_matcher_that_uses_its_array_again_changes_no_judgement(picture: bytes) -> None:
+    scripted = _Scripted()
+    again = np.array([[0.6, 0.8]], np.float32)
+    scripted.embed = lambda _pictures: again  # type: ignore[method-assign]
+    judgement = _settled(lambda: scripted).judge(picture, "aurora")
+    again[:] = 0.0
+    assert judgement.embedding.tolist() == pytest.approx([0.6, 0.8])
+
+
+@pytest.mark.parametrize("row", [(float("nan"), 0.0), (3.0, 4.0), (1.0, 0.0, 0.0)])
+def test_a_matcher_that_gives_wrong_words_is_not_asked_again(row: tuple[float, ...], picture: bytes) -> None:
+    scripted = _Scripted()
+    scripted.embed_texts = lambda _texts: np.array([row], np.float32)  # type: ignore[method-assign]
+    matcher = _settled(lambda: scripted)
+    assert matcher.words("aurora") is None
+    assert "scripted 1 (2 numbers) failed at work" in (matcher.problem or "")
+    assert matcher.judge(picture, "aurora").shows_prompt is None
 
 
 @pytest.mark.parametrize(
