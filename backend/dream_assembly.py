@@ -16,6 +16,7 @@ from backend.core.engine import Engine
 from backend.core.generator import Keyframe
 from backend.core.report import Report
 from backend.core.scorer import Scorer
+from backend.core.shown_gaps import ShownGaps
 from backend.core.supervisor import Supervised
 from backend.display_assembly import Display
 from backend.errors import MemoryOff
@@ -81,6 +82,7 @@ def open_dream(
     recorder = _recorder_of(settings, engine, report, ground.room)
     recorder.start()
     stack.callback(recorder.stop)
+    display.buffer.on_taken = ShownGaps(recorder.shown).taken
     scorer, ask_memory = _judged(settings, engine, ground, loop, report, stack)
     dream = Dream(engine, loop.controller, report, recorder, scorer, ask_memory)
     loop.controller.on_keyframe = dream.hear

@@ -24,6 +24,7 @@ from backend.film.keyframe_files import FOLDER, KeyframeFile, list_keyframes
 from backend.film.manners import PoliteManners
 from backend.film.recording import Recording, usable
 from backend.film.rendering import Rendering
+from backend.film.showings import as_shown
 from backend.film.spans import Span, chosen
 from backend.film.stills import Size
 from backend.film.timeline import FADE_S
@@ -88,7 +89,7 @@ def material_of(settings: Settings, span: Span) -> Material:
     """What there is on disk of a span; raises StorageError, or ExportRefused where the span has no sense."""
     output = settings.storage.output
     frames = list_frames(output, 1.0 / settings.display.fps)
-    keyframes = list_keyframes(output / FOLDER)
+    keyframes = as_shown(list_keyframes(output / FOLDER), output / FOLDER)
     picked = chosen(keyframes, span, lambda one: one.at, lambda one: one.gap_s)
     if picked and span.last_s is not None and picked[0] is not keyframes[0]:
         # The gaps are counted; the first one begins at the keyframe before.

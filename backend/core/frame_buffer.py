@@ -6,7 +6,7 @@ import itertools
 import math
 import threading
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum, StrEnum, auto
 from pathlib import Path
@@ -57,6 +57,8 @@ class Frame:
     file: Path | None = None
     """Where it lies on disk already."""
     joint: Joint = Joint.WALK
+    way: float | None = None
+    """Of an in-between: where it lies on the walk, 0 to 1; None where that is not known."""
 
 
 class Spool(Protocol):
@@ -81,6 +83,10 @@ class _Slot:
     abandoned: bool = False
 
 
+def _nothing(_frame: Frame) -> None:
+    pass
+
+
 class FrameBuffer:
     """Places in the order of showing, opened when a gap is planned and filled as pictures arrive.
 
@@ -91,10 +97,14 @@ class FrameBuffer:
     Args:
         max_bytes: Of the pictures at hand; beyond it they are refused.
         spool: Where frames are kept for the case of a restart; None for nowhere.
+
+    Attributes:
+        on_taken: Called with each frame that is taken, by whoever takes it.
     """
 
     def __init__(self, max_bytes: int, spool: Spool | None = None) -> None:
         self.max_bytes = max_bytes
+        self.on_taken: Callable[[Frame], None] = _nothing
         self.on_display_s = 0.0
         """What is left of the frame on display, as whoever shows it tells."""
         self._spool = spool
@@ -191,6 +201,12 @@ class FrameBuffer:
 
     def take(self, now: float) -> Frame | None:
         """The next frame in order, or None while it may still come."""
+        frame = self._take(now)
+        if frame is not None:
+            self.on_taken(frame)
+        return frame
+
+    def _take(self, now: float) -> Frame | None:
         with self._lock:
             while self._slots:
                 slot = self._slots[0]

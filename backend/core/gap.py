@@ -267,6 +267,8 @@ class GapFiller:
             return
         by_turn = self.layout.pacing != "uniform"
         t = gap.walk.at(tuple(shot.share for shot in shots), by_turn=by_turn)
+        for shot, way in zip(shots, t.tolist(), strict=True):
+            shot.way = way
         pictures = (gap.previous.picture, gap.keyframe.picture)
         self._gaps.update(dict.fromkeys(shots, gap))
         for leg in self.hybrid.plan(gap.walk, t, gap.keyframe.prompt, pictures):
@@ -318,7 +320,8 @@ class GapFiller:
         data, facts = encoded_for(self._encoding, data, facts)
         shown_s = 1.0 / self.layout.fps  # its place says otherwise
         keyframe = gap.keyframe
-        frame = Frame(data, facts, FrameKind.IN_BETWEEN, keyframe.prompt.theme, shown_s, keyframe.number)
+        theme = keyframe.prompt.theme
+        frame = Frame(data, facts, FrameKind.IN_BETWEEN, theme, shown_s, keyframe.number, way=shot.way)
         if shot.place is None:
             shot.frame = frame
             self.in_betweens += 1

@@ -22,6 +22,7 @@ class Shot:
 
     Attributes:
         share: How far the walk has turned there, 0 to 1.
+        way: Where on the walk that is, 0 to 1, once it was asked for.
         place: In the buffer, once it has one.
         frame: What arrived before there was a place for it.
         look: What it looks like, once it has arrived.
@@ -29,6 +30,7 @@ class Shot:
     """
 
     share: float
+    way: float | None = None
     place: int | None = None
     frame: Frame | None = None
     look: Look | None = None

@@ -36,14 +36,19 @@ class KeyframeFile:
 
     Attributes:
         sequence: Grows by one with each recorded keyframe, over restarts too.
-        at: When it arrived, seconds since 1970 by the clock of the day.
-        gap_s: Seconds of dream that lead up to it.
+        at: When it arrived, or, where that is known, when it was shown; seconds since 1970.
+        gap_s: Seconds of dream that lead up to it: as expected when it arrived, or as they were shown.
+        was_shown: Whether the seconds are those that were shown.
+        course: Where on the walk up to it the dream was when, as shares of the seconds and of the walk,
+            without the ends; empty where that is not known.
     """
 
     path: Path
     sequence: int
     at: float
     gap_s: float
+    was_shown: bool = False
+    course: tuple[tuple[float, float], ...] = ()
 
 
 @dataclass(frozen=True)

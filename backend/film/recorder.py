@@ -7,7 +7,7 @@ import logging
 import os
 import threading
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING
 from backend.core.engine import EngineFacts
 from backend.core.generator import Keyframe
 from backend.core.report import Recorded
+from backend.core.shown_gaps import ShownGap
 from backend.errors import StorageError
 from backend.film.keyframe_files import Told, file_name, keyframe_bytes, list_keyframes
+from backend.film.showings import ShowingLog
 from backend.utils.file_ops import sweep_temporaries, write_atomic
 from backend.utils.part import Part
 
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _WAITING = 8
+_SHOWN_WAITING = 64
+_NUMBERS_KNOWN = 1000
 _LONGEST_WAIT_S = 5.0
 # At the start a turn looks through all files, which may be on a slow disk.
 _TURN_S = 120.0
@@ -50,7 +54,7 @@ class _Offer:
 
 
 class Recorder:
-    """Writes one small file a keyframe and deletes the oldest beyond the limits.
+    """Writes one small file a keyframe, notes how it was shown, and deletes the oldest beyond the limits.
 
     Nothing waits for it, and what the disk refuses is left out: the display needs the disk more. How much
     is kept is told in seconds of dream, not by the clock of the day, which may leap.
@@ -60,7 +64,7 @@ class Recorder:
         keep_s: Seconds of dream that are kept; 0 for none.
         budget_bytes: The most that all files may take.
         walks: Whether this dream walks from keyframe to keyframe, as it is now.
-        gap_s: Seconds of dream up to the newest keyframe.
+        gap_s: Seconds of dream up to the newest keyframe, as they are expected.
         facts: The engine that paints.
         wall: Seconds since 1970.
         scarce: Whether the disk has room for little; then nothing is recorded.
@@ -93,6 +97,9 @@ class Recorder:
         self._seconds = 0.0
         self._refused = False
         self._offers: deque[_Offer] = deque()
+        self._shown: deque[tuple[ShownGap, float]] = deque(maxlen=_SHOWN_WAITING)
+        self._showings = ShowingLog(folder)
+        self._numbers: OrderedDict[int, int] = OrderedDict()  # of keyframes, and of their files
         self._something = threading.Condition()
         self.part = Part("recorder", self._one_turn, limit_s=_TURN_S)
 
@@ -117,6 +124,7 @@ class Recorder:
         if not self.part.runs:
             while self.turn():
                 pass
+            self._showings.close()
 
     def offer(self, keyframe: Keyframe, latent: Tensor | None) -> None:
         """A keyframe has arrived; never waits. One without a latent cannot be recorded."""
@@ -132,17 +140,25 @@ class Recorder:
             self._offers.append(offer)
             self._something.notify_all()
 
+    def shown(self, gap: ShownGap) -> None:
+        """A keyframe is shown now, and the gap before it has been; never waits."""
+        with self._something:
+            self._shown.append((gap, self._wall()))
+            self._something.notify_all()
+
     def turn(self) -> bool:
-        """Write the oldest keyframe that was offered; False if there is none."""
+        """Write the oldest keyframe that was offered, or how one was shown; False if there is neither."""
         if self._files is None:
             self._open()
             return True
         with self._something:
-            if not self._offers:
-                return False
-            offer = self._offers.popleft()
-        self._write(offer)
-        return True
+            offer = self._offers.popleft() if self._offers else None
+            showing = self._shown.popleft() if offer is None and self._shown else None
+        if offer is not None:
+            self._write(offer)
+        elif showing is not None:
+            self._note(*showing)
+        return offer is not None or showing is not None
 
     def _open(self) -> None:
         """Take over what earlier runs recorded, as far as it is to be kept."""
@@ -152,7 +168,18 @@ class Recorder:
             with contextlib.suppress(OSError):
                 self._remember(_Kept(one.path, one.path.stat().st_size, one.gap_s))
             self._sequence = one.sequence
+        if not self._files:
+            self._showings.begin_anew()
         self._prune()
+
+    def _note(self, gap: ShownGap, at: float) -> None:
+        """How a keyframe was shown; a gap before it that leads from another file than the last is none."""
+        sequence = self._numbers.get(gap.keyframe)
+        if sequence is None:
+            return
+        follows = gap.previous is not None and self._numbers.get(gap.previous) == sequence - 1
+        oldest = sequence - len(self._files or ())
+        self._showings.add(sequence, at, gap if follows else ShownGap(gap.keyframe), oldest)
 
     def _write(self, offer: _Offer) -> None:
         path = self._folder / file_name(self._sequence + 1, offer.at, offer.gap_s)
@@ -164,6 +191,9 @@ class Recorder:
             return
         self._refused = False
         self._sequence += 1
+        self._numbers[offer.keyframe.number] = self._sequence
+        while len(self._numbers) > _NUMBERS_KNOWN:
+            self._numbers.popitem(last=False)
         self._remember(_Kept(path, len(data), offer.gap_s))
         self._prune()
 
@@ -202,7 +232,7 @@ class Recorder:
     def _one_turn(self) -> None:
         if not self.turn():
             with self._something:
-                if not self._offers and not self.part.stopping.is_set():
+                if not self._offers and not self._shown and not self.part.stopping.is_set():
                     self._something.wait(_LONGEST_WAIT_S)
 
 

@@ -56,12 +56,14 @@ class Joint:
         end: Place of the newer one; 0 where a film closes its ring.
         seconds: From one to the other.
         walks: Whether the way leads through their latents; else the one stands, and gives way to the other.
+        course: Where on the walk the dream was when, as shares of both; empty where that is not known.
     """
 
     start: int
     end: int
     seconds: float
     walks: bool
+    course: tuple[tuple[float, float], ...] = ()
 
 
 def usable(
@@ -180,7 +182,10 @@ class Recording:
 
     def _joint(self, start: int, end: int, gap_s: float, walks: bool) -> Joint:
         older, newer = self.keyframes[start], self.keyframes[end]
+        follows = older.file.sequence == newer.file.sequence - 1
         if walks and older.shape[:-2] == newer.shape[:-2]:
-            return Joint(start, end, gap_s, walks=True)
+            return Joint(start, end, gap_s, walks=True, course=newer.file.course if follows else ())
+        if follows and newer.file.was_shown and newer.gap_s == newer.file.gap_s:
+            return Joint(start, end, newer.gap_s, walks=False)
         # A still stood for its gap; where a walk broke off, the next one begins as soon as may be.
         return Joint(start, end, self._fade_s if older.told.walks else older.gap_s, walks=False)

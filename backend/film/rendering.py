@@ -6,15 +6,18 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
 
 from backend.errors import JobFailed
 from backend.film.recording import Joint, Recording
 from backend.film.stills import Still, opened
 from backend.interpolation.decoder import Decoder, LatentBatch, PicturesJob
 from backend.interpolation.timetable import eased, even
+from backend.interpolation.walk import Walk
 from backend.utils.prompt_manager import Prompt
 
 if TYPE_CHECKING:
@@ -74,7 +77,7 @@ class Rendering:
         decoder: Turns latents into pictures.
         fps: Pictures for each second of a walk.
         path: A key of PATHS: how a walk leads from keyframe to keyframe.
-        pacing: uniform, eased or perceptual: how fast it goes where.
+        pacing: uniform, eased or perceptual: how fast it goes where, if it is not known how it went.
         frames_per_job: How many latents travel together at the most.
         manners: When another job may be sent.
         words: The words that travel with a job, given a keyframe's own; they change no picture.
@@ -160,11 +163,14 @@ class Rendering:
             yield _Batch(self._recording.latent(joint.start), prompt, each_s)
             return
         walk = self._recording.walk(joint, self._path)
-        between = eased(steps, joint.seconds) if self._pacing == "eased" else even(steps, joint.seconds)
-        # Equal turns are the best guess at equal steps for the eye; every frame lasts equally long here.
-        t = walk.at((0.0, *between.places), by_turn=self._pacing != "uniform")
+        t = _followed(joint.course, steps) if joint.course else self._paced(walk, joint, steps)
         for first in range(0, steps, self._frames_per_job):
             yield _Batch(walk.latents(t[first : first + self._frames_per_job]), prompt, each_s)
+
+    def _paced(self, walk: Walk, joint: Joint, steps: int) -> Tensor:
+        """Where on a walk each frame lies; equal turns are the best guess at equal steps for the eye."""
+        between = eased(steps, joint.seconds) if self._pacing == "eased" else even(steps, joint.seconds)
+        return walk.at((0.0, *between.places), by_turn=self._pacing != "uniform")
 
     def _decoded(self, batches: Iterable[_Batch]) -> Iterator[Still]:
         """In order, with as many jobs under way as is polite."""
@@ -201,3 +207,11 @@ class Rendering:
             raise error
         log.info("%d pictures are asked for again: %s", len(batch), error)
         return batch.parts()
+
+
+def _followed(course: Sequence[tuple[float, float]], steps: int) -> Tensor:
+    """Where on a walk each of so many frames lies, where the dream took this course."""
+    import torch
+
+    moments, ways = zip((0.0, 0.0), *course, (1.0, 1.0), strict=True)
+    return torch.from_numpy(np.interp(np.arange(steps) / steps, moments, ways)).float()

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from backend.film.keyframe_files import KeyframeFile, list_keyframes
+from backend.film.showings import as_shown
 from tests.end_to_end.daemon import MAIN, Daemon, command, daemon, environment, write_config
 from tests.fakes.fake_comfy import FakeComfy
 from tests.film.pictures import decoded, difference
@@ -41,6 +43,11 @@ def export(dream: Daemon, *words: str) -> subprocess.CompletedProcess[str]:
     return command(dream.folder, "export", *words)
 
 
+def shown_keyframes(dream: Daemon) -> list[KeyframeFile]:
+    folder = dream.output / "keyframes"
+    return [one for one in as_shown(list_keyframes(folder), folder) if one.was_shown]
+
+
 def left_over(folder: Path) -> list[str]:
     return [path.name for path in folder.iterdir() if path.name.endswith(".tmp")]
 
@@ -57,9 +64,14 @@ def test_a_film_of_what_was_shown_is_made_beside_the_dream(dreaming: Daemon, tmp
     dreaming.wait_for(lambda status: status["state"] in ("dreaming", "resting"))
 
 
+def test_how_keyframes_were_shown_is_noted_beside_them(dreaming: Daemon) -> None:
+    dreaming.wait_for(lambda _: bool(shown_keyframes(dreaming)))
+    assert [one.gap_s for one in shown_keyframes(dreaming)][:1] == pytest.approx([1.0], abs=0.3)
+
+
 @pytest.mark.long
 def test_a_loop_is_painted_once_more_beside_the_dream(dreaming: Daemon, tmp_path: Path) -> None:
-    before = dreaming.status()
+    before = dreaming.wait_for(lambda _: len(shown_keyframes(dreaming)) >= 2)
     film = tmp_path / "film.webp"
     done = export(dreaming, "--render", "--last", "2s", "--loop", "--fps", "6", "--size", "128x64", str(film))
     assert done.returncode == 0, done.stderr
