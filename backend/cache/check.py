@@ -123,7 +123,7 @@ class _Check:
         return False
 
     def rows(self) -> None:
-        after = -1
+        after = -(2**63)
         while page := self.keeper.store.filed_after(after, _PAGE):
             for row in page:
                 self.rows_seen += 1
@@ -134,8 +134,8 @@ class _Check:
 
     def _settle(self, seen: Filed) -> None:
         """Looks again, now that nobody changes it, and mends."""
-        row = next(iter(self.keeper.store.filed_after(seen.key - 1, 1)), None)
-        if row is None or row.key != seen.key:
+        row = self.keeper.store.filed(seen.key)
+        if row is None:
             return
         for flaw in self._flaws_of(row):
             self.tell(flaw, row.id)
@@ -144,6 +144,8 @@ class _Check:
 
     def _flaws_of(self, row: Filed) -> list[Flaw]:
         if row.memory is None or not is_ours(row.picture) or owner_of(row.picture) != row.id:
+            return [Flaw.ROW]
+        if row.latent is not None and (not is_ours(row.latent) or owner_of(row.latent) != row.id):
             return [Flaw.ROW]
         picture = self._flaw_of(row.picture, row.picture_bytes, Flaw.NO_PICTURE, Flaw.BAD_PICTURE)
         if picture is not None:
@@ -159,12 +161,12 @@ class _Check:
         found = self.files.size(path)
         if found is None:
             return missing
-        if found != size:
+        if found == size and not self.contents:
+            return None
+        data = self.files.read(path)
+        if data is None or not is_whole(path, data):
             return bad
-        if self.contents:
-            data = self.files.read(path)
-            return None if data is not None and is_whole(path, data) else bad
-        return None
+        return None if found == size else Flaw.ROW
 
     def _flaw_of_vector(self, row: Filed) -> Flaw | None:
         identity = row.memory.identity if row.memory else None
@@ -176,7 +178,9 @@ class _Check:
 
     def _mend(self, row: Filed, flaw: Flaw) -> None:
         store, index = self.keeper.store, self.keeper.index
-        if flaw in (Flaw.NO_LATENT, Flaw.BAD_LATENT):
+        if flaw is Flaw.NO_LATENT and (latent := self.files.latent_of(row.id)):  # only its name is rotten
+            self.keeper.remake(row.key, row.picture, latent, row.facts)
+        elif flaw in (Flaw.NO_LATENT, Flaw.BAD_LATENT):
             with store.transaction():
                 store.drop_latent(row.key)
             if row.latent is not None and is_ours(row.latent):
@@ -185,15 +189,20 @@ class _Check:
             with store.transaction():
                 store.set_vector(row.key, None, None, None)
             index.remove(row.key)
+        elif flaw is Flaw.ROW and (picture := self._picture_of(row)):
+            self.keeper.remake(row.key, picture, self.files.latent_of(owner_of(picture)), row.facts)
         else:
             with store.transaction():
                 store.delete(row.key)
             index.remove(row.key)
             if flaw is Flaw.BAD_PICTURE:
                 self.files.set_aside(row.picture)
-            elif flaw is Flaw.ROW and (picture := self.files.picture_of(row.id)):
-                self.keeper.adopt({picture: row.latent if row.latent and is_ours(row.latent) else None})
             # What else belonged to it is without a row now, and goes with such files.
+
+    def _picture_of(self, row: Filed) -> str | None:
+        """By its id, or else by what the row names."""
+        named = row.picture if is_ours(row.picture) and self.files.size(row.picture) is not None else None
+        return self.files.picture_of(row.id) or named
 
     def lone_files(self) -> None:
         lone = list[str]()

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from backend.cache.row_codec import text_from
 from backend.errors import StorageError
 
 DATABASE = "memory.sqlite3"
@@ -205,7 +206,9 @@ class Database:
 
     def _connect(self) -> sqlite3.Connection:
         # The folder is locked for this process, so nobody but a reader of ours can hold the file for long.
-        return sqlite3.connect(self.path, timeout=5.0, isolation_level=None, check_same_thread=False)
+        connection = sqlite3.connect(self.path, timeout=5.0, isolation_level=None, check_same_thread=False)
+        connection.text_factory = text_from  # one rotten byte must not make all that is asked fail
+        return connection
 
     def _prepare(self) -> None:
         version = int(self._writer.execute("PRAGMA user_version").fetchone()[0])

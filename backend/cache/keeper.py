@@ -10,8 +10,10 @@ import contextlib
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, replace
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from backend.cache.database import DATABASE, DatabaseDamaged
 from backend.cache.eviction import MakeIndex, Room
@@ -29,6 +31,10 @@ from backend.utils.file_ops import sweep_temporaries
 
 log = logging.getLogger(__name__)
 
+_OF_THE_ROW = frozenset(
+    {f.name for f in fields(Memory)} - {"id", "picture", "latent", "width", "height", "identity"}
+)
+"""What a row knows better than its picture."""
 _PAGE = 1000
 _MOST_EARLY = 10_000
 _RETRY_S = 30.0
@@ -297,8 +303,28 @@ class Keeper:
                 for memory, sizes in filter(None, found):
                     self.store.insert(memory, sizes, None, NOBODY)
 
-    def _told_by(self, path: str, latent: str | None) -> tuple[Memory, Sizes] | None:
-        if self.store.key_of(owner_of(path)) is not None:
+    def remake(self, key: int, path: str, latent: str | None, facts: Mapping[str, Any]) -> None:
+        """Puts a row made from a picture in the place of one that makes no sense.
+
+        Args:
+            key: Of the row.
+            path: Of the picture; where that belongs to another row, this one is only taken away.
+            latent: Of the picture.
+            facts: What of the row does make sense: the picture knows nothing of pins, for one.
+        """
+        with self.writing:
+            found = self._told_by(path, latent, but=key)
+            with self.store.transaction():
+                self.store.delete(key)
+                if found is not None:
+                    known = {name: fact for name, fact in facts.items() if name in _OF_THE_ROW}
+                    self.store.insert(replace(found[0], **known), found[1], None, NOBODY)
+            self.index.remove(key)
+
+    def _told_by(
+        self, path: str, latent: str | None, *, but: int | None = None
+    ) -> tuple[Memory, Sizes] | None:
+        if self.store.key_of(owner_of(path)) not in (None, but):
             return None
         data = self._files.read(path)
         if data is None:

@@ -344,12 +344,14 @@ class CacheManager:
                 with self._keeper.store.transaction():
                     self._keeper.store.forget_embeddings()
                 self._keeper.reload()
-        done, before = 0, list[str]()
+        done, stuck = 0, set[str]()
         while limit is None or done < limit:
-            ids = self.needs_embedding(_EMBED_BATCH if limit is None else min(_EMBED_BATCH, limit - done))
-            if not ids or ids == before:  # nothing to do, or nothing that can be done
+            most = _EMBED_BATCH if limit is None else min(_EMBED_BATCH, limit - done)
+            ids = [one for one in self.needs_embedding(most + len(stuck)) if one not in stuck]
+            if not ids:
                 break
-            done, before = done + self._embed(ids, embed), ids
+            done += self._embed(ids, embed)
+            stuck.update(ids)  # those that are done need no embedding; rows without sense do for ever
         return done
 
     def check(self, *, repair: bool = False, contents: bool = True) -> CheckReport:

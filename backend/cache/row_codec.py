@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -13,11 +15,8 @@ from backend.cache.matching import Identity, Vectors
 from backend.cache.memory_row import Memory, Origin
 
 _UNIT_WITHIN = 1e-3
-
-FIELDS = (
-    "id, added_at, theme, prompt, negative, seed, parents, denoise, score, shows_prompt, origin, pinned, "
-    "times_shown, last_shown_at, picture, latent, width, height, identity"
-)
+MOST_ROW_BYTES = 2**30
+"""No memory takes more, by what one file may have."""
 
 
 def identity_text(identity: Identity | None) -> str:
@@ -73,33 +72,123 @@ def values_of(memory: Memory) -> tuple[object, ...]:
     )
 
 
-def memory_from(row: Sequence[Any]) -> Memory | None:
-    """None where a row makes no sense, which only a stranger's hand in the database can bring about."""
+def memory_from(row: Sequence[object]) -> Memory | None:
+    """None where a row makes no sense: a stranger's hand, or a disk that lost bits, brings that about."""
+    facts = facts_from(row)
+    return Memory(**facts) if len(facts) == len(_READERS) else None
+
+
+def facts_from(row: Sequence[object]) -> dict[str, Any]:
+    """What of a row makes sense, by the names of :class:`Memory`.
+
+    A row may hold anything in any column: a blob, text where a number should be, text that is not UTF-8
+    (which the database hands out as bytes).
+    """
+    facts: dict[str, Any] = {}
+    for (name, read), value in zip(_READERS.items(), row, strict=True):
+        try:
+            facts[name] = read(value)
+        except (ValueError, TypeError, RecursionError):
+            continue
+    return facts
+
+
+def bytes_from(value: object) -> int:
+    """Bytes that a row says that it takes; none where that makes no sense."""
+    return value if isinstance(value, int) and 0 <= value <= MOST_ROW_BYTES else 0
+
+
+def number_from(value: object, otherwise: float) -> float:
+    """A number of a row; ``otherwise`` where it is none."""
+    return value if isinstance(value, float) and math.isfinite(value) else otherwise
+
+
+def text_from(data: bytes) -> str | bytes:
+    """Text as SQLite holds it; what is not UTF-8 stays bytes, which no reader of a row takes for text."""
     try:
-        identity = Identity(*json.loads(row[18])) if row[18] else None
-        return Memory(
-            id=str(row[0]),
-            added_at=str(row[1]),
-            theme=str(row[2]),
-            prompt=str(row[3]),
-            negative=str(row[4]),
-            seed=int(row[5]),
-            parents=tuple(str(parent) for parent in json.loads(row[6])),
-            denoise=float(row[7]),
-            score=float(row[8]),
-            shows_prompt=None if row[9] is None else float(row[9]),
-            origin=Origin(row[10]),
-            pinned=bool(row[11]),
-            times_shown=int(row[12]),
-            last_shown_at=row[13],
-            picture=str(row[14]),
-            latent=row[15],
-            width=int(row[16]),
-            height=int(row[17]),
-            identity=identity,
-        )
-    except (ValueError, TypeError):
+        return data.decode()
+    except UnicodeDecodeError:
+        return data
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value
+
+
+def _number(value: object) -> float:
+    if not isinstance(value, float) or not math.isfinite(value):
+        raise TypeError
+    return value
+
+
+def _count(value: object) -> int:
+    if not isinstance(value, int) or value < 0:
+        raise TypeError
+    return value
+
+
+def _moment(value: object) -> str:
+    if datetime.fromisoformat(_text(value)).tzinfo is None:
+        raise ValueError
+    return _text(value)
+
+
+def _seed(value: object) -> int:
+    seed = int(_text(value))
+    if not 0 <= seed < 2**64:
+        raise ValueError
+    return seed
+
+
+def _parents(value: object) -> tuple[str, ...]:
+    parents = json.loads(_text(value))
+    if not isinstance(parents, list):
+        raise TypeError
+    return tuple(map(_text, parents))
+
+
+def _pinned(value: object) -> bool:
+    if value not in (0, 1):
+        raise ValueError
+    return bool(value)
+
+
+def _identity(value: object) -> Identity | None:
+    if value == "":
         return None
+    name, version, dimension = json.loads(_text(value))
+    return Identity(_text(name), _text(version), _count(dimension))
+
+
+def _or_none(read: Callable[[object], Any]) -> Callable[[object], Any]:
+    return lambda value: None if value is None else read(value)
+
+
+_READERS: dict[str, Callable[[object], Any]] = {
+    "id": _text,
+    "added_at": _moment,
+    "theme": _text,
+    "prompt": _text,
+    "negative": _text,
+    "seed": _seed,
+    "parents": _parents,
+    "denoise": _number,
+    "score": _number,
+    "shows_prompt": _or_none(_number),
+    "origin": lambda value: Origin(_text(value)),
+    "pinned": _pinned,
+    "times_shown": _count,
+    "last_shown_at": _or_none(_moment),
+    "picture": _text,
+    "latent": _or_none(_text),
+    "width": _count,
+    "height": _count,
+    "identity": _identity,
+}
+FIELDS = ", ".join(_READERS)
+"""The columns that a :class:`Memory` is made of, in the order of its attributes."""
 
 
 def _clean(text: str) -> str:

@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from backend.cache.database import Database
 from backend.cache.matching import Identity, Vectors
 from backend.cache.memory_row import Memory, Order
 from backend.cache.policy import ALONE, Worth
-from backend.cache.row_codec import FIELDS, blob_of, identity_text, memory_from, values_of, vector_from
+from backend.cache.row_codec import (
+    FIELDS,
+    MOST_ROW_BYTES,
+    blob_of,
+    bytes_from,
+    facts_from,
+    identity_text,
+    memory_from,
+    number_from,
+    values_of,
+    vector_from,
+)
 
 ROW_BYTES = 1024
 """What a row with its indexes takes, about; a vector comes on top."""
+
+_BYTES = f"CASE WHEN typeof(bytes) = 'integer' AND bytes BETWEEN 0 AND {MOST_ROW_BYTES} THEN bytes ELSE 0 END"
+"""As :func:`bytes_from`, in SQL."""
 
 _ORDERS = {
     Order.NEWEST: "key DESC",
@@ -31,6 +47,8 @@ class Near:
 
 
 NOBODY = Near(ALONE, None)
+_WORTHLESS = Worth(1.0, 0.0)
+"""Of a row whose numbers are none: SQLite, too, sorts such before all others."""
 
 
 @dataclass(frozen=True)
@@ -67,11 +85,18 @@ class Standing:
 
 @dataclass(frozen=True)
 class Filed:
-    """A row as its files should be. ``memory`` is None where the row makes no sense."""
+    """A row as its files should be.
+
+    Attributes:
+        id: Of the memory, or what else the row can be named by.
+        memory: None where the row makes no sense.
+        facts: What of it does, by the names of :class:`Memory`.
+    """
 
     key: int
     id: str
     memory: Memory | None
+    facts: Mapping[str, Any]
     picture: str
     picture_bytes: int
     latent: str | None
@@ -113,7 +138,7 @@ class MemoryStore(Database):
         row = self._writer.execute("SELECT bytes FROM memories WHERE key = ?", (key,)).fetchone()
         if row is not None:
             self._writer.execute("DELETE FROM memories WHERE key = ?", (key,))
-            self._count(-1, -int(row[0]))
+            self._count(-1, -bytes_from(row[0]))
         self._writer.execute("DELETE FROM vectors WHERE key = ?", (key,))
 
     def set_near(self, key: int, near: Near) -> None:
@@ -142,13 +167,16 @@ class MemoryStore(Database):
         )
 
     def drop_latent(self, key: int) -> None:
-        row = self._writer.execute("SELECT latent_bytes FROM memories WHERE key = ?", (key,)).fetchone()
+        row = self._writer.execute(
+            "SELECT bytes, latent_bytes FROM memories WHERE key = ?", (key,)
+        ).fetchone()
         if row is not None:
+            before, latent = map(bytes_from, row)
+            after = max(0, before - latent)
             self._writer.execute(
-                "UPDATE memories SET latent = NULL, latent_bytes = 0, bytes = bytes - ? WHERE key = ?",
-                (row[0], key),
+                "UPDATE memories SET latent = NULL, latent_bytes = 0, bytes = ? WHERE key = ?", (after, key)
             )
-            self._count(0, -int(row[0]))
+            self._count(0, after - before)
 
     def drop_vectors_without_rows(self) -> None:
         self._writer.execute("DELETE FROM vectors WHERE key NOT IN (SELECT key FROM memories)")
@@ -164,8 +192,8 @@ class MemoryStore(Database):
     def recount(self) -> None:
         """Sets the totals to what the rows say."""
         self._writer.execute(
-            "UPDATE totals SET entries = (SELECT count(*) FROM memories), "
-            "bytes = (SELECT coalesce(sum(bytes), 0) FROM memories)"
+            "UPDATE totals SET entries = (SELECT count(*) FROM memories), "  # noqa: S608
+            f"bytes = (SELECT coalesce(sum({_BYTES}), 0) FROM memories)"
         )
 
     def forget_embeddings(self) -> None:
@@ -191,7 +219,9 @@ class MemoryStore(Database):
 
     def counted(self) -> tuple[int, int]:
         """Entries and bytes as the rows say, counted one by one."""
-        ((entries, size),) = self._all_apart("SELECT count(*), coalesce(sum(bytes), 0) FROM memories")
+        ((entries, size),) = self._all_apart(
+            f"SELECT count(*), coalesce(sum({_BYTES}), 0) FROM memories"  # noqa: S608
+        )
         return int(entries), int(size)
 
     def vectors_without_rows(self) -> int:
@@ -214,13 +244,13 @@ class MemoryStore(Database):
     def files_named(self) -> set[str]:
         """All files that rows name, read from the rows themselves: by no index, which may be damaged."""
         rows = self._all_apart("SELECT picture, latent FROM memories NOT INDEXED")
-        return {path for row in rows for path in row if path is not None}
+        return {path for row in rows for path in row if isinstance(path, str)}
 
     def ids_of(self, keys: Sequence[int]) -> dict[int, str]:
         """Ids by key, of those that are there."""
         marks = ", ".join("?" * len(keys))
         rows = self._all(f"SELECT key, id FROM memories WHERE key IN ({marks})", *keys)  # noqa: S608
-        return {int(key): str(memory_id) for key, memory_id in rows}
+        return {int(key): memory_id for key, memory_id in rows if isinstance(memory_id, str)}
 
     def ids_like(self, beginning: str, limit: int) -> list[str]:
         """Ids that begin so, in their order."""
@@ -228,7 +258,7 @@ class MemoryStore(Database):
             "SELECT id FROM memories WHERE id >= ? AND substr(id, 1, ?) = ? ORDER BY id LIMIT ?",
             *(beginning, len(beginning), beginning, limit),
         )
-        return [str(row[0]) for row in rows]
+        return [row[0] for row in rows if isinstance(row[0], str)]
 
     def vector_of(self, memory_id: str, identity: Identity) -> Vectors | None:
         row = self._one(
@@ -263,7 +293,7 @@ class MemoryStore(Database):
             "SELECT id FROM (SELECT id FROM memories WHERE identity > ? LIMIT ?) LIMIT ?",
             *(own, limit, own, limit, limit),
         )
-        return [str(row[0]) for row in rows]
+        return [row[0] for row in rows if isinstance(row[0], str)]
 
     def vectors_after(self, key: int, limit: int, identity: Identity) -> list[tuple[int, bytes]]:
         """A page of vectors of an identity, by ascending key."""
@@ -275,15 +305,18 @@ class MemoryStore(Database):
 
     def filed_after(self, key: int, limit: int) -> list[Filed]:
         """A page of rows with what their files should be, by ascending key."""
+        return self._filed("key > ? ORDER BY key LIMIT ?", key, limit)
+
+    def filed(self, key: int) -> Filed | None:
+        return next(iter(self._filed("key = ?", key)), None)
+
+    def _filed(self, where: str, *values: object) -> list[Filed]:
         rows = self._all(
-            f"SELECT {FIELDS}, key, picture_bytes, latent_bytes, (SELECT vector FROM vectors v "  # noqa: S608
-            "WHERE v.key = m.key) FROM memories m WHERE key > ? ORDER BY key LIMIT ?",
-            *(key, limit),
+            f"SELECT {FIELDS}, key, picture_bytes, latent_bytes, bytes, redundancy, nearest_key, "  # noqa: S608
+            f"(SELECT vector FROM vectors v WHERE v.key = m.key) FROM memories m WHERE {where}",
+            *values,
         )
-        return [
-            Filed(row[-4], row[0], memory_from(row[:-4]), row[14], row[-3], row[15], row[-2], row[-1])
-            for row in rows
-        ]
+        return list(map(_filed, rows))
 
     def least_worth(self, limit: int) -> list[Standing]:
         """Those that go first, but for pinned ones."""
@@ -302,13 +335,13 @@ class MemoryStore(Database):
         return [
             Standing(
                 row[0],
-                row[1],
-                Worth(row[2], row[3]),
+                _named(row[0], row[1]),
+                Worth(number_from(row[2], _WORTHLESS.redundancy), number_from(row[3], _WORTHLESS.score)),
                 bool(row[4]),
                 row[5],
                 bool(row[6]),
-                row[7],
-                tuple(path for path in row[8:] if path),
+                bytes_from(row[7]),
+                tuple(path for path in row[8:] if isinstance(path, str)),
             )
             for row in rows
         ]
@@ -325,3 +358,30 @@ class MemoryStore(Database):
 def _whole(value: object) -> int:
     """A number that a stranger may have written over; check() counts anew."""
     return value if isinstance(value, int) else 0
+
+
+def _named(key: int, memory_id: object) -> str:
+    return memory_id if isinstance(memory_id, str) else f"row {key} with the id {memory_id!r:.80}"
+
+
+def _filed(row: Sequence[Any]) -> Filed:
+    *fields, key, picture_bytes, latent_bytes, size, redundancy, nearest_key, vector = row
+    facts = facts_from(fields)
+    numbers = (picture_bytes, latent_bytes, size)
+    sane = (
+        key >= 0  # as an index of vectors takes it
+        and all(isinstance(number, int) and bytes_from(number) == number for number in numbers)
+        and number_from(redundancy, math.inf) < math.inf
+        and isinstance(nearest_key, int | None)
+    )
+    return Filed(
+        key,
+        _named(key, fields[0]),
+        memory_from(fields) if sane else None,
+        facts,
+        facts.get("picture", ""),
+        bytes_from(picture_bytes),
+        facts.get("latent"),
+        bytes_from(latent_bytes),
+        vector,
+    )

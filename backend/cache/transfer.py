@@ -60,6 +60,9 @@ class Remembering(Protocol):
     @property
     def identity(self) -> Identity: ...
 
+    @property
+    def size(self) -> int: ...
+
     def iterate(self, offset: int, limit: int, order: Order) -> list[Memory]: ...
 
     def picture(self, memory_id: str) -> bytes: ...
@@ -145,8 +148,8 @@ def _write_all(memory: Remembering, write: Write, folder: Path) -> int:
     offset = count = 0
     with tempfile.TemporaryFile(dir=folder) as manifest:  # too much for the memory of a small machine
         manifest.write(_line({"format": FORMAT, "version": VERSION}))
-        while page := memory.iterate(offset, _PAGE, Order.OLDEST):
-            offset += len(page)
+        while (page := memory.iterate(offset, _PAGE, Order.OLDEST)) or offset < memory.size:
+            offset += _PAGE  # of rows: those that make no sense are not in the page
             for line in filter(None, (_write_one(memory, row, write) for row in page)):
                 manifest.write(line)
                 count += 1
