@@ -25,7 +25,7 @@ from backend.config_sections import (
     keys,
     sections,
 )
-from backend.config_values import Size, is_list, is_secret, schema_of, wish_of, write_value
+from backend.config_values import Size, explains, is_secret, schema_of, wish_of, write_value
 from backend.errors import ConfigError, Problem
 from backend.utils.file_ops import read_at_most
 
@@ -211,7 +211,7 @@ def _validated(given: Mapping[str, Given], folder: Path, problems: list[Problem]
         for error in invalid.errors(include_url=False, include_context=False):
             dotted = ".".join(str(step) for step in error["loc"][:2])
             value, field = given[dotted], keys()[dotted]
-            wish = str(error["msg"]).removeprefix("Value error, ") if is_list(field) else wish_of(field)
+            wish = str(error["msg"]).removeprefix("Value error, ") if explains(field) else wish_of(field)
             text = "***" if is_secret(field) else shown(value.text)
             problems.append(Problem(value.source, value.line, dotted, text, wish, value.column))
         return None

@@ -22,6 +22,7 @@ from backend.config_values import (
     File,
     Folder,
     Format,
+    MatcherName,
     ModelName,
     Name,
     PictureSize,
@@ -159,7 +160,7 @@ class MemorySettings(Section):
     exact_limit: int = _key(
         "100000", "Pictures up to which neighbours are found exactly; above, nearly", ge=1000, le=10_000_000
     )
-    matcher: Name | None = _key(
+    matcher: MatcherName | None = _key(
         AUTO, "Who judges pictures: clip, perceptual, or package.module:Class; auto: clip where it is at hand"
     )
     clip_model: Name = _key("ViT-B-32", "Model of open_clip, for clip")

@@ -18,9 +18,12 @@ from pydantic import AfterValidator, BeforeValidator, ValidationInfo
 from pydantic.fields import FieldInfo
 
 from backend.config_lists import LISTS, Command, Headers, read_model_name, write_list
+from backend.utils.nearest import nearest
 from backend.utils.picture_formats import FORMATS
 
 AUTO = "auto"
+MATCHERS = ("clip", "perceptual")
+_MATCHER_WISH = ", ".join(MATCHERS) + ", or a class of your own as package.module:Class"
 
 _SIZE = re.compile(r"(\d{1,5}) ?[xX×] ?(\d{1,5})")
 _BYTES = re.compile(r"(\d{1,15}(?:\.\d{1,6})?) ?([kMGT]i?B|B)")
@@ -121,6 +124,17 @@ def _read_name(value: str) -> str:
     return value.strip()
 
 
+def _read_matcher(value: str) -> str:
+    """clip, perceptual, or a class that is named with its module; the class is made when it is needed."""
+    module, colon, cls = value.strip().partition(":")
+    if not colon and module in MATCHERS:
+        return module
+    if all(part.isidentifier() for part in [*module.split("."), cls]):
+        return f"{module}:{cls}"
+    near = None if colon else nearest(module, (AUTO, *MATCHERS))
+    raise ValueError(f"{AUTO}, or {_MATCHER_WISH}" + (f"; did you mean {near}?" if near else ""))
+
+
 def _read_folder(value: Path, info: ValidationInfo) -> Path:
     """Relative folders stand beside the settings file, wherever the daemon was started from."""
     base: Path = (info.context or {}).get("folder") or Path.cwd()
@@ -175,6 +189,8 @@ Cap = Annotated[int, BeforeValidator(read_cap)]
 ModelName = Annotated[str, AfterValidator(read_model_name)]
 PictureSize = Annotated[Size, BeforeValidator(read_size)]
 
+MatcherName = Annotated[str, AfterValidator(_read_matcher)]
+
 # What cannot be told from limits alone: the wish, and a pattern for the JSON Schema.
 _SPECIAL: dict[object, tuple[str, dict[str, Any]]] = {
     **LISTS,
@@ -193,6 +209,7 @@ _SPECIAL: dict[object, tuple[str, dict[str, Any]]] = {
     ),
     Cap: ('a size from 1 MB to 4 GB, like "8 MB"', {"pattern": f"^{_BYTES.pattern}$"}),
     Name: ("a name", {"minLength": 1, "maxLength": 255}),
+    MatcherName: (_MATCHER_WISH, {"pattern": "^(clip|perceptual|[^:\\s]+:[^:\\s]+)$"}),
     Switch: ("true or false", {"type": "boolean"}),
     Format: ("one of " + ", ".join(FORMATS), {"enum": list(FORMATS)}),
     Folder: ("a folder", {"minLength": 1}),
@@ -231,6 +248,11 @@ def choices_of(field: FieldInfo) -> tuple[str, ...]:
 def is_list(field: FieldInfo) -> bool:
     """Whether the value is a list or a mapping, whose readers explain what is wrong with it."""
     return _kind_of(field)[0] in LISTS
+
+
+def explains(field: FieldInfo) -> bool:
+    """Whether the value's reader explains what is wrong with it."""
+    return is_list(field) or bool(_kind_of(field)[0] == MatcherName)
 
 
 def is_path(field: FieldInfo) -> bool:
