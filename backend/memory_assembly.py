@@ -69,6 +69,28 @@ class DreamMemory:
         self.cache.limit(_limits(wishes))
         self.cache.use(self.cache.identity, _policy(wishes, self.matcher.current))
 
+    def settle(self) -> bool:
+        """Compare by the embeddings of the matcher that was asked for, once it is there; False until then.
+
+        True, too, where it cannot be had, so that another judges for good.
+        """
+        if not self.matcher.wait(0.0):
+            return False
+        if self.cache.identity != self.matcher.current.identity:
+            self.adopt(self.matcher.current.identity)
+        return True
+
+    def must_judge(self) -> None:
+        """See that the matcher asked for is there.
+
+        Raises:
+            MatcherUnfit: It is not, so that nothing should be judged anew in its name.
+        """
+        if not self.settle():
+            raise MatcherUnfit("who judges pictures is still being loaded; ask again later")
+        if self.matcher.problem is not None:
+            raise MatcherUnfit(f"nothing is judged anew, and all is left as it is: {self.matcher.problem}")
+
     def adopt(self, identity: Identity) -> None:
         """Compare by the embeddings of another matcher that has come."""
         self.cache.use(identity, _policy(self.wishes, self.matcher.current))
@@ -87,7 +109,10 @@ class DreamMemory:
         """
         vectors, scores, identity = self.matcher.appraise(pictures)
         if identity != self.cache.identity:
-            raise MatcherUnfit(f"{identity} judges now, but the memory compares by {self.cache.identity}")
+            raise MatcherUnfit(
+                self.matcher.problem
+                or f"{identity} judges now, but the memory compares by {self.cache.identity}"
+            )
         return vectors, scores
 
 
@@ -133,6 +158,7 @@ def _opened(
         policy=_policy(wishes, now),
         index=partial(open_index, exact_limit=exact_limit),
         clock=wall,
+        provisional=True,
     )
     stack.callback(cache.close)
     matcher.start()
@@ -196,7 +222,7 @@ def scorer_of(
         errand=aside,
         save=partial(_save, memory.folder / _STATE),
         adopt=memory.adopt,
-        chore=Chores(memory.cache, memory.embed, bring).turn,
+        chore=Chores(memory.cache, memory.embed, bring, memory.settle).turn,
         clock=clock,
         wall=wall,
     )
@@ -241,7 +267,7 @@ def commands_of(
     memory: DreamMemory, size: Callable[[], tuple[int, int]], wish: Callable[[str], None] | None = None
 ) -> MemoryCommands:
     """What may be asked of this memory; ``wish`` folds one of it into the dream."""
-    return MemoryCommands(memory.cache, memory.embed, size, memory.matcher.words, wish)
+    return MemoryCommands(memory.cache, memory.embed, size, memory.matcher.words, wish, memory.must_judge)
 
 
 def commands_for(
@@ -263,9 +289,10 @@ def commands_for(
     load = matcher_of(_matcher_settings(settings.memory)) if judges else PerceptualMatcher
     memory = _opened(settings, stack, load, _NO_GRAPH)
     memory.matcher.wait(load_s)
-    if memory.cache.identity != memory.matcher.current.identity:
-        current = memory.matcher.current
-        memory.cache.use(current.identity, _policy(settings.memory, current))
+    if judges:
+        memory.settle()
+    elif (judged_by := memory.cache.commonest_identity) is not None:
+        memory.cache.use(judged_by)  # whose embeddings are what an export carries
     memory.cache.wait_ready(load_s)
     size = settings.dream.size
     return commands_of(memory, lambda: (0, 0) if size is None else (size.width, size.height)).obey

@@ -122,6 +122,7 @@ class Admission:
                 store.shrink_log()
             raise
         self._keeper.let_go(gone)
+        self._keeper.added(memory.id)
         if new.embedding is not None:
             self._keeper.index.add(key, new.embedding)
             if not self._keeper.ready.is_set():

@@ -140,8 +140,11 @@ class Room:
             first = next(iter(self.store.least_worth(1)), None)
             if first is None or not first.stale:
                 return
+            vector = self.store.vector_of(first.id, self.identity)
+            if vector is None:  # another matcher's, who will know; until then what it said stands
+                return
             with self.store.transaction():
-                self.look_again(first.key, self.store.vector_of(first.id, self.identity))
+                self.look_again(first.key, vector)
 
 
 MakeIndex = Callable[[int], VectorIndex]

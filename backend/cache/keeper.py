@@ -53,6 +53,7 @@ class Keeper:
         make_index: Opens an empty index.
         clock: The time.
         durable: What is acknowledged survives a power cut.
+        provisional: Another matcher may come, to whose vectors those of this one cannot be compared.
 
     Attributes:
         writing: Held by whoever changes rows or files.
@@ -75,6 +76,7 @@ class Keeper:
         make_index: MakeIndex,
         clock: Callable[[], datetime],
         durable: bool,
+        provisional: bool = False,
     ) -> None:
         self.writing, self.asking = threading.RLock(), threading.Lock()
         self.ready = threading.Event()
@@ -83,6 +85,7 @@ class Keeper:
         self._folder, self._files, self._clock, self._durable = folder, files, clock, durable
         self.limits, self.policy, self._make_index = limits, policy, make_index
         self._early: list[int] = []
+        self._provisional, self._uncompared = provisional, set[str]()
         self._damage: str | None = None
         self._checked = self._reindexed = False
         self._wake, self._stop = threading.Event(), threading.Event()
@@ -116,6 +119,7 @@ class Keeper:
             if identity == self.identity:
                 return
             self.identity = identity
+            self._provisional = False
             self.reload()
 
     def limit(self, limits: MemoryLimits) -> None:
@@ -179,6 +183,18 @@ class Keeper:
         """A row that was added before all others were there to compare it with."""
         if len(self._early) < _MOST_EARLY:  # more only where nothing can be loaded at all
             self._early.append(key)
+
+    def added(self, memory_id: str) -> None:
+        """A memory that was let in: while the matcher is provisional it was not compared with all others."""
+        if self._provisional and len(self._uncompared) < _MOST_EARLY:
+            self._uncompared.add(memory_id)
+
+    def compare_once(self, memory_id: str) -> bool:
+        """Whether a memory is to be compared now, since nobody could when it came; True but once."""
+        if self._provisional or memory_id not in self._uncompared:
+            return False
+        self._uncompared.remove(memory_id)
+        return True
 
     def _run(self) -> None:
         while not self._stop.is_set():

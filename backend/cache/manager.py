@@ -75,6 +75,7 @@ class CacheManager:
         index: MakeIndex,
         clock: Callable[[], datetime] = _now,
         durable: bool = True,
+        provisional: bool = False,
     ) -> CacheManager:
         """Opens a memory, a new one where there is none; loads it in the background.
 
@@ -86,6 +87,8 @@ class CacheManager:
             index: Opens an empty index of vectors of so many numbers.
             clock: The time of day.
             durable: What is acknowledged survives a power cut too, not only the end of this process.
+            provisional: That matcher may make way for another, whose embeddings cannot be compared with its.
+                What is let in before that is compared once more then, and goes if it was there already.
 
         Raises:
             MemoryInUse: Another process has it open.
@@ -107,6 +110,7 @@ class CacheManager:
                 make_index=index,
                 clock=clock,
                 durable=durable,
+                provisional=provisional,
             )
         except BaseException:
             lock.release()
@@ -141,6 +145,14 @@ class CacheManager:
     def identity(self) -> Identity:
         """Whose embeddings are compared."""
         return self._keeper.identity
+
+    @property
+    def commonest_identity(self) -> Identity | None:
+        """Who made most of the embeddings that there are; None where there are none."""
+        with self._care():
+            found = self._keeper.store.of_commonest_identity()
+            memory = None if found is None else self._keeper.store.get(found)
+            return None if memory is None else memory.identity
 
     @property
     def size(self) -> int:
@@ -307,6 +319,8 @@ class CacheManager:
         """Gives a memory another embedding, and a score with it. False if there is none of this id, or the
         embedding is not of the matcher that is asked now.
 
+        One that was let in when nobody could compare it goes instead, where it turns out to be there already.
+
         Raises:
             ValueError: The vector is no unit vector of the identity's dimension, or the score is not finite.
         """
@@ -318,6 +332,8 @@ class CacheManager:
             if key is None or identity != self.identity:
                 return False
             near = room.neighbours(vector, but=key)
+            if self._was_there(memory_id, near):
+                return self.forget(memory_id)
             with store.transaction():
                 store.set_vector(key, vector, identity, None if score is None else share(score))
                 room.look_again(key, vector)
@@ -403,6 +419,14 @@ class CacheManager:
             with self._keeper.store.transaction():
                 change(key)
             return True
+
+    def _was_there(self, memory_id: str, near: Sequence[Neighbour]) -> bool:
+        """Whether a memory that nobody could compare when it came is one too many; a pinned one never is."""
+        similarity = near[0].similarity if near else None
+        if not self._keeper.compare_once(memory_id) or similarity is None:
+            return False
+        memory = self._keeper.store.get(memory_id)
+        return memory is not None and not memory.pinned and similarity >= self._keeper.policy.admit_below
 
     def _set_picture_aside(self, memory: Memory) -> None:
         with self._writing():

@@ -295,6 +295,14 @@ class MemoryStore(Database):
         )
         return [row[0] for row in rows if isinstance(row[0], str)]
 
+    def of_commonest_identity(self) -> str | None:
+        """Id of a row whose embedding is by whoever made most of them; None where there are none."""
+        row = self._one(
+            "SELECT max(id) FROM memories WHERE identity != '' "
+            "GROUP BY identity ORDER BY count(*) DESC LIMIT 1"
+        )
+        return None if row is None else str(row[0])
+
     def vectors_after(self, key: int, limit: int, identity: Identity) -> list[tuple[int, bytes]]:
         """A page of vectors of an identity, by ascending key."""
         return self._all(

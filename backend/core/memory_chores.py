@@ -84,9 +84,18 @@ class Chores:
         memory: To be worked on.
         embed: Judges pictures for it.
         bring_seeds: Brings in one of the user's own pictures; False if there is none, or not yet.
+        settled: Whether who judges now is who will. Until then nothing is embedded again: what the matcher
+            that is still being loaded has embedded before is waiting for it.
     """
 
-    def __init__(self, memory: Workshop, embed: Embed, bring_seeds: Callable[[], bool] | None) -> None:
+    def __init__(
+        self,
+        memory: Workshop,
+        embed: Embed,
+        bring_seeds: Callable[[], bool] | None,
+        settled: Callable[[], bool],
+    ) -> None:
+        self._settled = settled
         self._memory = memory
         self._embed = embed
         self._bring_seeds = bring_seeds
@@ -95,10 +104,11 @@ class Chores:
 
     def turn(self) -> bool:
         """Do one piece; False if there is nothing to do."""
+        settled = self._settled()  # which may bring another matcher, and so another index to load
         if not self._memory.ready:
             return False
         try:
-            return (self._bring_seeds is not None and self._bring_seeds()) or self._embed_some()
+            return (self._bring_seeds is not None and self._bring_seeds()) or (settled and self._embed_some())
         except DreamloopError as error:
             if str(error) != self._put_off:
                 self._put_off = str(error)

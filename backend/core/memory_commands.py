@@ -6,6 +6,7 @@ at a time, and whoever asked for it asks again until it is done.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
 import threading
@@ -18,7 +19,7 @@ from typing import Any
 from backend.cache.manager import CacheManager, Embed
 from backend.cache.matching import Vectors
 from backend.cache.memory_row import Memory, Order
-from backend.errors import DreamloopError
+from backend.errors import DreamloopError, PictureRejected
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +40,7 @@ class MemoryCommands:
         size: Width and height to which pictures of one's own are cropped.
         embed_words: Words -> a vector to look for among the memories; None where whoever judges knows none.
         wish: Has a memory folded into the dream; None where nothing dreams.
+        must_judge: Raises MatcherUnfit where whoever should judge is not there.
     """
 
     def __init__(
@@ -48,12 +50,14 @@ class MemoryCommands:
         size: Callable[[], tuple[int, int]],
         embed_words: Callable[[str], Vectors | None] = lambda _: None,
         wish: Callable[[str], None] | None = None,
+        must_judge: Callable[[], None] = lambda: None,
     ) -> None:
         self._cache = cache
         self._embed = embed
         self._size = size
         self._embed_words = embed_words
         self._wish = wish
+        self._must_judge = must_judge
         self._task: _Task | None = None
         self._numbers = itertools.count(1)
         self._quick: Mapping[str, Callable[[Mapping[str, Any]], Answer]] = {
@@ -67,7 +71,7 @@ class MemoryCommands:
         }
         self._long: Mapping[str, Callable[[Mapping[str, Any]], Answer]] = {
             "check": lambda asked: self._check(bool(asked.get("repair"))),
-            "rebuild": lambda _: {"embedded": cache.rebuild(embed, everything=True)},
+            "rebuild": lambda _: self._rebuild(),
             "export": lambda asked: {"exported": cache.export(_path(asked))},
             "import": self._import,
         }
@@ -152,6 +156,15 @@ class MemoryCommands:
     def _check(self, repair: bool) -> Answer:
         report = self._cache.check(repair=repair)
         return {"report": plain(asdict(report)), "whole": report.whole, "mended": report.mended}
+
+    def _rebuild(self) -> Answer:
+        """What is known is forgotten only once somebody has shown to be there who can judge anew."""
+        self._must_judge()
+        for memory in self._cache.iterate(0, 1):
+            with contextlib.suppress(PictureRejected):
+                self._embed([self._cache.picture(memory.id)])
+        self._must_judge()
+        return {"embedded": self._cache.rebuild(self._embed, everything=True)}
 
     def _import(self, asked: Mapping[str, Any]) -> Answer:
         path = _path(asked)

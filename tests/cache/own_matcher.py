@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 
 import numpy as np
@@ -100,3 +101,27 @@ class Wavers(BrightnessMatcher):
         if self._asked > 2:  # it was looked for, then read
             raise RuntimeError("asked too often")
         return BrightnessMatcher.thresholds
+
+
+class Waits(BrightnessMatcher):
+    """Takes its time to be made."""
+
+    gate = threading.Event()
+
+    def __init__(self) -> None:
+        self.gate.wait(60.0)
+
+
+class AllAlike(BrightnessMatcher):
+    """To which all pictures are nearly the same."""
+
+    identity = Identity("alike", "1", 3)
+
+    def embed(self, pictures: Sequence[bytes]) -> Vectors:
+        rows = super().embed(pictures) * 1e-4 + np.array([0.0, 0.0, 1.0], np.float32)
+        return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), np.float32)
+
+
+class FailsAtWork(BrightnessMatcher):
+    def embed(self, pictures: Sequence[bytes]) -> Vectors:
+        raise RuntimeError("out of memory")

@@ -44,9 +44,26 @@ def _embed(_pictures: object) -> object:
     raise AssertionError("the shop embeds")
 
 
+def _yes() -> bool:
+    return True
+
+
+def test_nothing_is_embedded_again_while_the_matcher_is_loaded_but_seeds_are_brought_in() -> None:
+    shop, seeds, there = Shop(waiting=2), Seeds(3), [False]
+    bring = SeedFolder(lambda _: seeds, lambda: (64, 64), lambda: 0.0).turn
+    chores = Chores(shop, _embed, bring, lambda: there[0])  # type: ignore[arg-type]
+    while chores.turn():
+        pass
+    assert (seeds.left, shop.waiting) == (0, 2)
+    there[0] = True
+    while chores.turn():
+        pass
+    assert shop.waiting == 0
+
+
 def test_one_seed_is_brought_in_at_a_time_and_then_the_rest_is_done() -> None:
     shop, seeds = Shop(waiting=6), Seeds(3)
-    chores = Chores(shop, _embed, SeedFolder(lambda _: seeds, lambda: (64, 64), lambda: 0.0).turn)  # type: ignore[arg-type]
+    chores = Chores(shop, _embed, SeedFolder(lambda _: seeds, lambda: (64, 64), lambda: 0.0).turn, _yes)  # type: ignore[arg-type]
     assert chores.turn()
     assert (seeds.left, shop.waiting) == (2, 6)
     while chores.turn():
@@ -63,7 +80,7 @@ def test_nothing_is_begun_before_the_memory_is_loaded_and_the_size_is_known() ->
         return Seeds(2)
 
     shop = Shop(ready=False)
-    chores = Chores(shop, _embed, SeedFolder(begin, lambda: size[0], lambda: 0.0).turn)  # type: ignore[arg-type]
+    chores = Chores(shop, _embed, SeedFolder(begin, lambda: size[0], lambda: 0.0).turn, _yes)  # type: ignore[arg-type]
     assert not chores.turn()
     shop.ready = True
     assert not chores.turn()
@@ -82,7 +99,7 @@ def test_a_folder_that_is_not_there_is_told_once_and_looked_for_again(
             raise StorageError(Path("/mnt/mine"), OSError(errno.ENOENT, "No such file or directory"))
         return Seeds(2)
 
-    chores = Chores(Shop(), _embed, SeedFolder(begin, lambda: (64, 64), lambda: now[0]).turn)  # type: ignore[arg-type]
+    chores = Chores(Shop(), _embed, SeedFolder(begin, lambda: (64, 64), lambda: now[0]).turn, _yes)  # type: ignore[arg-type]
     with caplog.at_level(logging.WARNING):
         for now[0] in (0.0, 1.0, 61.0, 122.0):
             assert not chores.turn()
@@ -98,7 +115,7 @@ def test_work_that_is_put_off_again_and_again_is_told_once(caplog: pytest.LogCap
         def needs_embedding(self, limit: int) -> list[str]:
             raise MatcherUnfit("another one judges now")
 
-    chores = Chores(Busy(), _embed, None)  # type: ignore[arg-type]
+    chores = Chores(Busy(), _embed, None, _yes)  # type: ignore[arg-type]
     with caplog.at_level(logging.WARNING):
         assert not any(chores.turn() for _ in range(5))
     assert len(caplog.records) == 1
