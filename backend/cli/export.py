@@ -93,16 +93,21 @@ def run(args: argparse.Namespace) -> int:
             os.nice(_NICE)  # the dream goes first, and so does whatever we start
         made, told = _make(args, settings)
     except KeyboardInterrupt:
-        print(f"stopped; there is no {args.target}", file=sys.stderr)
+        print(f"stopped; {_what_is_there(args.target)}", file=sys.stderr)
         return exit_codes.INTERRUPTED
     except StorageError as error:
-        print(f"there is no {args.target}: {error}", file=sys.stderr)
+        print(f"{_what_is_there(args.target)}: {error}", file=sys.stderr)
         return exit_codes.STORAGE
     except DreamloopError as error:
         print(f"refused: {error}", file=sys.stderr)
         return exit_codes.REFUSED
     print(f"{made.path}: {made.frames} frames, {made.seconds:.1f} s, {made.bytes / 1e6:.1f} MB, {told}")
     return exit_codes.OK
+
+
+def _what_is_there(target: Path) -> str:
+    """After a film that was not made."""
+    return f"{target} is as it was" if os.path.lexists(target) else f"there is no {target}"
 
 
 def _make(args: argparse.Namespace, settings: Settings) -> tuple[Made, str]:

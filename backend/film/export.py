@@ -13,6 +13,7 @@ from PIL import Image
 from backend.errors import ExportRefused
 from backend.film.disk_guard import DiskGuard
 from backend.film.formats import Format, Kind
+from backend.film.places import check_place
 from backend.film.stills import Fit, Size, Still, all_fitted
 from backend.film.timeline import frame_count, frames, loop_fade_frames, looped
 from backend.film.writers import FOLDER_FACTS, Words, writing
@@ -111,7 +112,13 @@ def export(
 
 
 def check_target(target: Path, format: Format, *, force: bool) -> None:
-    """Raises ExportRefused where something stands at the target that is not to be replaced."""
+    """Whether a film may be put there; nothing is left of having tried.
+
+    Raises:
+        ExportRefused: Something stands there that is not to be replaced.
+        StorageError: Nothing can be put there.
+    """
+    check_place(target)
     if not target.exists() and not target.is_symlink():
         return
     if not force:

@@ -101,8 +101,12 @@ def kind_of(target: Path) -> Kind:
     """By the ending of the name; a name without one is a folder.
 
     Raises:
-        ExportRefused: An ending that we cannot write.
+        ExportRefused: An ending that we cannot write, or nothing but an ending.
     """
+    if target.name.startswith(".") and target.name.strip(".") and not target.suffix:
+        raise ExportRefused(
+            f"{target.name} has nothing before the dot: name a film like dream.mp4, a folder of PNGs like dream"
+        )
     ending = target.suffix.lower().removeprefix(".")
     if ending in (Kind.MP4, Kind.WEBM, Kind.WEBP):
         return Kind(ending)

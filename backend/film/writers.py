@@ -101,7 +101,9 @@ class Movie:
         os.environ.setdefault("SVT_LOG", "1")  # errors only: its encoder prints a page about itself
         codec = CODECS[format.codec or ""]
         options = {"movflags": "+faststart"} if format.kind is Kind.MP4 else {}
-        self._container: OutputContainer = av.open(str(path), "w", format=format.kind.value, options=options)
+        # FFmpeg takes what stands before a colon for a protocol, unless the path begins at the root.
+        place = str(path.absolute())
+        self._container: OutputContainer = av.open(place, "w", format=format.kind.value, options=options)
         said = {"title": words.title, "comment": words.comment, "creation_time": words.created}
         self._container.metadata.update({key: value for key, value in said.items() if value})
         rate = Fraction(str(fps)).limit_denominator(_MAX_DENOMINATOR)

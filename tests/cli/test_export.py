@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 import main
+from backend.cli import exit_codes
+from backend.errors import StorageError
 from tests.film.pictures import SIZE, decoded
 from tests.film.test_kept_frames import show
 from tests.film.test_rendering import circle
@@ -72,6 +74,8 @@ def _odd() -> bytes:
         (["--decode-fps", "5", "film.mp4"], "are for --render"),
         (["--codec", "vp9", "film.webp"], "for .mp4 and .webm"),
         (["there.mp4"], "--force"),
+        ([".mp4"], "nothing before the dot"),
+        (["output/.webm"], "nothing before the dot"),
     ],
 )
 def test_what_cannot_be_made_is_refused_before_anything_is_written(
@@ -83,6 +87,40 @@ def test_what_cannot_be_made_is_refused_before_anything_is_written(
     assert export(*words) == 1
     assert why in capsys.readouterr().err
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("target", "blamed"),
+    [
+        ("there.mp4/film.mp4", "there is no there.mp4/film.mp4: there.mp4: no folder"),
+        ("there.mp4/below/frames", "there.mp4: no folder"),
+        ("nowhere/film.mp4", "nowhere: no folder"),
+        ("/proc/nope/film.mp4", "/proc: nothing can be put there"),
+        ("x" * 250 + ".mp4", "xx.mp4: File name too long"),
+    ],
+)
+def test_a_place_where_nothing_can_be_put_is_named_before_any_picture_is_looked_at(
+    export: Export,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    target: str,
+    blamed: str,
+) -> None:
+    (tmp_path / "there.mp4").write_text("an older film")
+    (tmp_path / "nowhere").symlink_to("gone")
+    monkeypatch.setattr("backend.film_assembly.material_of", pytest.fail)
+    before = sorted(tmp_path.rglob("*"))
+    assert export("--force", target) == exit_codes.STORAGE
+    assert blamed in capsys.readouterr().err
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_colon_in_a_name_is_part_of_the_name(export: Export, tmp_path: Path) -> None:
+    show(tmp_path / "output", 3)
+    for name in ("dream-21:30.mp4", "file:dream.webm", "dream:21.webp"):
+        assert export(name) == 0
+        assert len(decoded(tmp_path / name)) > 1
 
 
 @pytest.mark.parametrize(
@@ -143,16 +181,41 @@ def test_ctrl_c_leaves_nothing_half(
     export: Export, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     show(tmp_path / "output", 3)
+    _stop_early(monkeypatch)
+    before = sorted(tmp_path.rglob("*"))
+    assert export("--fps", "200", "film.mp4") == 130
+    assert "stopped; there is no film.mp4" in capsys.readouterr().err
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("fails", "status", "said"),
+    [(False, 130, "stopped; film.mp4 is as it was"), (True, 74, "film.mp4 is as it was: film.mp4: full")],
+)
+def test_an_older_film_is_said_to_be_as_it_was(
+    export: Export,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    fails: bool,
+    status: int,
+    said: str,
+) -> None:
+    show(tmp_path / "output", 3)
+    (tmp_path / "film.mp4").write_text("an older film")
+    _stop_early(monkeypatch, StorageError(Path("film.mp4"), OSError(28, "full")) if fails else None)
+    assert export("--force", "--fps", "200", "film.mp4") == status
+    assert said in capsys.readouterr().err
+    assert (tmp_path / "film.mp4").read_text() == "an older film"
+
+
+def _stop_early(monkeypatch: pytest.MonkeyPatch, error: Exception | None = None) -> None:
     looks = iter([None, None])
 
     def look(_: object) -> None:
         try:
             next(looks)
         except StopIteration:
-            raise KeyboardInterrupt from None
+            raise error or KeyboardInterrupt from None
 
     monkeypatch.setattr("backend.film.disk_guard.DiskGuard.look", look)
-    before = sorted(tmp_path.rglob("*"))
-    assert export("--fps", "200", "film.mp4") == 130
-    assert "stopped; there is no film.mp4" in capsys.readouterr().err
-    assert sorted(tmp_path.rglob("*")) == before
