@@ -105,7 +105,7 @@ def kind_of(target: Path) -> Kind:
     """
     if target.name.startswith(".") and target.name.strip(".") and not target.suffix:
         raise ExportRefused(
-            f"{target.name} has nothing before the dot: name a film like dream.mp4, a folder of PNGs like dream"
+            f"{target.name} has nothing before the dot: call a film dream.mp4, a folder of PNGs dream"
         )
     ending = target.suffix.lower().removeprefix(".")
     if ending in (Kind.MP4, Kind.WEBM, Kind.WEBP):
