@@ -20,6 +20,7 @@ from backend.cache.memory_row import Added, NewMemory, Origin, Refusal, Refused
 from backend.cache.thumbnail import undecodable
 from backend.errors import PictureRejected, StorageError
 from backend.utils.file_ops import read_at_most
+from backend.utils.picture_check import inspect_picture
 
 log = logging.getLogger(__name__)
 
@@ -111,6 +112,7 @@ class SeedsImport:
 
     def _add(self, path: Path) -> None:
         picture = covering(_bytes_of(path), self._size_px)
+        inspect_picture(picture, max_pixels=MAX_SEED_PIXELS)  # what no display would show is no seed
         outcome = self._memory.add(_seed(self._memory.identity, picture, self._judge, pinned=self._pinned))
         if isinstance(outcome, Added):
             self._added.append(outcome.id)

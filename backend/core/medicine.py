@@ -139,9 +139,14 @@ class Medicine:
         return Candidate(memory_id, similarity, memory.score, self._seconds_since(memory), source)
 
     def _seconds_since(self, memory: Memory) -> float:
-        """Since it was in the dream last: as itself, or folded in."""
+        """Since it was in the dream last: as itself, or folded in.
+
+        A time that is yet to come tells nothing: the clock was wrong then, or is now. If it counted as just
+        now, a clock that was put back would take all medicine away until it has caught up.
+        """
         try:
             last = datetime.fromisoformat(memory.last_shown_at or memory.added_at)
-            return max(0.0, (self._wall() - last).total_seconds())
+            seconds = (self._wall() - last).total_seconds()
         except (ValueError, TypeError):
             return math.inf
+        return seconds if seconds >= 0.0 else math.inf

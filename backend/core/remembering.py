@@ -139,9 +139,7 @@ class Remembering:
             found = self._next(older)
             if found is None:
                 return
-            memory, newer = found
-            facts = inspect_picture(newer, max_pixels=self._max_pixels)
-            newer, facts = encoded_for(self._encoding, newer, facts)
+            memory, newer, facts = found
             steps, frame_s = self._fade
             for data in crossfade(older, newer, steps - 1, self._encoding):
                 # Not judged: both were found good, and to decode it once more costs as much as to make it.
@@ -157,8 +155,10 @@ class Remembering:
             return _SPARING_STEPS, _SPARING_FRAME_S
         return self._steps, self._frame_s
 
-    def _next(self, older: bytes) -> tuple[Memory, bytes] | None:
-        """The next memory of the walk, in the size of the picture before; None where none can be shown."""
+    def _next(self, older: bytes) -> tuple[Memory, bytes, PictureFacts] | None:
+        """The next memory of the walk that is fit to be shown, in the size of the picture before, and as the
+        display wants it; None where there is none.
+        """
         for _ in range(_TRIES):
             memory_id = self._choose()
             memory = None if memory_id is None else self._album.get(memory_id)
@@ -166,7 +166,9 @@ class Remembering:
                 continue
             self._past.append(memory.id)
             try:
-                return memory, _fitted(self._album.picture(memory.id), older)
+                newer = _fitted(self._album.picture(memory.id), older)
+                facts = inspect_picture(newer, max_pixels=self._max_pixels)
+                return memory, *encoded_for(self._encoding, newer, facts)
             except (DreamloopError, OSError, ValueError, Image.DecompressionBombError) as error:
                 log.warning("memory %s cannot be shown: %s", memory.id[:12], error)
         return None

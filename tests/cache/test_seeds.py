@@ -13,7 +13,7 @@ from PIL import Image
 from backend.cache.memory_row import Origin
 from backend.cache.seeds import covering
 from backend.errors import PictureRejected, StorageError
-from tests.cache.memories import axis, open_memory
+from tests.cache.memories import axis, open_memory, picture
 
 SIZE = (64, 32)
 
@@ -130,11 +130,27 @@ def test_a_folder_of_pictures_is_taken_and_what_is_none_is_told_by_name(tmp_path
         assert memory.check().whole
 
 
+@pytest.mark.parametrize(("colour", "why"), [((240, 240, 238), "flat: "), ((0, 0, 0), "black: ")])
+def test_a_picture_that_a_display_would_refuse_is_refused_as_a_seed_by_name(
+    tmp_path: Path, colour: tuple[int, int, int], why: str
+) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "paper.png").write_bytes(_encoded(Image.new("RGB", (100, 60), colour), "PNG"))
+    (folder / "scene.png").write_bytes(picture(1, (100, 60)))
+    with open_memory(tmp_path / "memory") as memory:
+        report = memory.import_pictures(folder, SIZE)
+    assert len(report.added) == 1
+    ((name, reason),) = report.reasons
+    assert name == "paper.png"
+    assert reason.startswith(why)
+
+
 def test_seeds_are_judged_where_a_matcher_is_at_hand(tmp_path: Path) -> None:
     folder = tmp_path / "mine"
     folder.mkdir()
     for number, name in enumerate(("a.png", "b.png")):
-        (folder / name).write_bytes(_encoded(_half_red_half_blue((90 + number, 70)), "PNG"))
+        (folder / name).write_bytes(picture(number, (90, 70)))
 
     def judge(pictures: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
         return np.stack([axis(3)] * len(pictures)), np.full(len(pictures), 0.625, np.float32)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 import torch
@@ -66,6 +67,15 @@ def test_a_fresh_picture_is_told_with_its_own_likeness_and_beauty_and_as_never_s
     (one,) = cabinet.candidates(SEEN, "sea", ())
     assert one.similarity == pytest.approx(float(like(b"fresh", b"now").embedding @ SEEN.embedding))
     assert (one.score, one.last_shown_s) == (0.6, math.inf)
+
+
+def test_a_memory_of_a_time_that_is_yet_to_come_is_as_good_as_one_of_long_ago() -> None:
+    album = Album()
+    one = remember(album, b"now ")
+    album.band = lambda *_: [(one, 0.5)]  # type: ignore[method-assign]
+    for wall, seconds in ((NOW + timedelta(hours=1), 3600.0), (NOW - timedelta(days=900), math.inf)):
+        cabinet = Medicine(album, encode=lambda _: LATENT, wall=lambda now=wall: now)  # type: ignore[misc]
+        assert cabinet.candidates(SEEN, "sea", ())[0].last_shown_s == seconds
 
 
 def test_a_fresh_picture_that_is_remembered_too_is_one_candidate() -> None:

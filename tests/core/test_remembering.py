@@ -121,6 +121,18 @@ def test_a_picture_that_cannot_be_read_is_passed_over() -> None:
     assert all(number % 2 for number in shown)
 
 
+def test_a_picture_that_a_display_would_refuse_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    ring = Ring(20)
+    flat = io.BytesIO()
+    Image.new("RGB", (64, 40), (240, 240, 238)).save(flat, "PNG")
+    monkeypatch.setattr(
+        ring, "picture", lambda name: flat.getvalue() if int(name) % 2 else picture(int(name), ring.size)
+    )
+    shown = [int(theme.removeprefix("theme of ")) for theme in themes_of(ring, 15)]
+    assert len(shown) == 15
+    assert all(number % 2 == 0 for number in shown)
+
+
 def test_a_memory_of_which_nothing_can_be_read_ends_the_walk() -> None:
     assert list(walk(Ring(5, broken=set("01234"))).frames(picture(1))) == []
 
