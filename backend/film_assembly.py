@@ -51,11 +51,13 @@ class Material:
 
     Attributes:
         frames: Those that were shown and are on disk still.
-        keyframes: The recorded ones, from the one on with which the span begins.
+        keyframes: The recorded ones, from the one on with which the span begins, or in whose gap.
+        last_s: So many seconds of dream, back from the end, are asked for; None for all.
     """
 
     frames: Sequence[KeptFrame]
     keyframes: Sequence[KeyframeFile]
+    last_s: float | None = None
 
     @property
     def frames_s(self) -> float:
@@ -94,7 +96,17 @@ def material_of(settings: Settings, span: Span) -> Material:
     if picked and span.last_s is not None and picked[0] is not keyframes[0]:
         # The gaps are counted; the first one begins at the keyframe before.
         picked = keyframes[keyframes.index(picked[0]) - 1 : keyframes.index(picked[-1]) + 1]
-    return Material(chosen(frames, span, lambda one: one.at, lambda one: one.seconds), picked)
+    shown = chosen(frames, span, lambda one: one.at, lambda one: one.seconds)
+    return Material(_cut(shown, span.last_s), picked, span.last_s)
+
+
+def _cut(frames: Sequence[KeptFrame], last_s: float | None) -> Sequence[KeptFrame]:
+    """Of the first frame no more than is asked for."""
+    excess_s = 0.0 if last_s is None else sum(frame.seconds for frame in frames) - last_s
+    if excess_s <= 0.0 or not frames:
+        return frames
+    first = frames[0]
+    return [replace(first, at=first.at + excess_s, seconds=first.seconds - excess_s), *frames[1:]]
 
 
 @contextlib.contextmanager
@@ -118,7 +130,7 @@ def kept_footage(settings: Settings, frames: Sequence[KeptFrame]) -> Iterator[Fo
 @contextlib.contextmanager
 def rendered_footage(
     settings: Settings,
-    keyframes: Sequence[KeyframeFile],
+    material: Material,
     *,
     fps: float,
     gap_s: float | None,
@@ -129,7 +141,7 @@ def rendered_footage(
 
     Args:
         settings: All of them.
-        keyframes: Those of the span.
+        material: Its keyframes are those of the span.
         fps: Pictures for each second of a walk.
         gap_s: Seconds from keyframe to keyframe; None for those of the dream.
         loops: The last one leads back to the first.
@@ -139,6 +151,7 @@ def rendered_footage(
         ExportRefused: There are too few that this engine can paint.
         EngineError: The engine cannot be had.
     """
+    keyframes = material.keyframes
     with ExitStack() as stack:
         output = settings.storage.output
         places = stack.enter_context(held([one.path for one in keyframes], output))
@@ -155,6 +168,8 @@ def rendered_footage(
             tell(f"{others} of {len(keyframes)} keyframes are left out: they are of another model, or broken")
         recording = Recording(fitting, loops=loops, fade_s=FADE_S)
         rendering = _rendering(settings, engine, recording, fps, stack)
+        if material.last_s is not None and (dreamt_s := material.keyframes_s) > 0.0:
+            rendering.shorten(material.last_s * (1.0 if gap_s is None else recording.seconds / dreamt_s))
         tell("painting the first picture")
         size = rendering.first(recording.largest()).picture.size
         words = _words(

@@ -41,9 +41,11 @@ def record(settings: Settings, count: int, told: Told = TOLD) -> None:
         (folder / name).write_bytes(keyframe_bytes(latent, replace(told, seed=number)))
 
 
-def film(settings: Settings, target: Path, loops: bool = False) -> int:
-    material = material_of(settings, Span(last_s=1.0))
-    with rendered_footage(settings, material.keyframes, fps=8.0, gap_s=None, loops=loops) as footage:
+def film(
+    settings: Settings, target: Path, loops: bool = False, last_s: float = 1.0, gap_s: float | None = None
+) -> int:
+    material = material_of(settings, Span(last_s=last_s))
+    with rendered_footage(settings, material, fps=8.0, gap_s=gap_s, loops=loops) as footage:
         wishes = Wishes(fps=8.0, size=footage.size, loops=loops)
         made = export(
             footage.source, target, format_of(target), wishes, footage.words, is_ring=footage.is_ring
@@ -56,12 +58,21 @@ def test_the_last_second_is_painted_once_more_and_nothing_of_it_stays_on_the_ser
 ) -> None:
     settings = settings_for(tmp_path, fake_comfy.url)
     record(settings, 6)
-    assert film(settings, tmp_path / "film.webp") == 9
-    assert len(decoded(tmp_path / "film.webp")) == 9
+    assert film(settings, tmp_path / "film.webp") == 8
+    assert len(decoded(tmp_path / "film.webp")) == 8
     server = tmp_path / "fake-comfy"
     assert not list(server.glob("output/**/*.latent"))
     assert len(list(server.glob("temp/**/*.latent"))) <= 16
     assert not [path for path in (tmp_path / "output").iterdir() if path.name != FOLDER]
+
+
+@pytest.mark.parametrize(("last_s", "gap_s", "frames"), [(0.75, None, 6), (1.25, 2.0, 40), (60.0, None, 17)])
+def test_a_film_is_as_long_as_is_asked_for(
+    fake_comfy: FakeComfy, tmp_path: Path, last_s: float, gap_s: float | None, frames: int
+) -> None:
+    settings = settings_for(tmp_path, fake_comfy.url)
+    record(settings, 5)
+    assert film(settings, tmp_path / "film.webp", last_s=last_s, gap_s=gap_s) == frames
 
 
 def test_others_on_the_server_go_first_and_keep_their_jobs(fake_comfy: FakeComfy, tmp_path: Path) -> None:
@@ -74,7 +85,7 @@ def test_others_on_the_server_go_first_and_keep_their_jobs(fake_comfy: FakeComfy
     thread.start()
     fake_comfy.painter.release()
     thread.join(60.0)
-    assert made == [9]
+    assert made == [8]
     assert theirs in fake_comfy.executed()
     assert not fake_comfy.posted("/interrupt")
     assert not fake_comfy.posted("/queue")

@@ -143,7 +143,7 @@ def _footage(
         return
     with rendered_footage(
         settings,
-        material.keyframes,
+        material,
         fps=args.decode_fps or fps,
         gap_s=args.seconds_per_keyframe,
         loops=args.loop,

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _LATENTS_KEPT = 8
+_LATEST = 0.999
+"""Of a gap; something of a film is left, however short it is to be."""
 _TURNS = 12
 """So many of the newest turns tell how far a dream usually turns."""
 
@@ -57,6 +59,7 @@ class Joint:
         seconds: From one to the other.
         walks: Whether the way leads through their latents; else the one stands, and gives way to the other.
         course: Where on the walk the dream was when, as shares of both; empty where that is not known.
+        begin: The share of the seconds that is over where the film begins.
     """
 
     start: int
@@ -64,6 +67,12 @@ class Joint:
     seconds: float
     walks: bool
     course: tuple[tuple[float, float], ...] = ()
+    begin: float = 0.0
+
+    @property
+    def shown_s(self) -> float:
+        """How much of it is in the film."""
+        return self.seconds * (1.0 - self.begin)
 
 
 def usable(
@@ -109,6 +118,21 @@ class Recording:
         self._latents: OrderedDict[int, Tensor] = OrderedDict()
         self.joints = tuple(self._joints())
         """From keyframe to keyframe; in a ring from the last to the first, too."""
+
+    @property
+    def seconds(self) -> float:
+        """From the first keyframe, or where the film begins, to the last, or in a ring back to the first."""
+        return sum(joint.shown_s for joint in self.joints)
+
+    def shorten(self, seconds: float) -> None:
+        """Begin so late that no more than these are left, though it be between two keyframes."""
+        excess_s = self.seconds - seconds
+        joints = list(self.joints)
+        while len(joints) > 1 and excess_s >= joints[0].seconds:
+            excess_s -= joints.pop(0).seconds
+        if excess_s > 0.0:
+            joints[0] = replace(joints[0], begin=min(excess_s / joints[0].seconds, _LATEST))
+        self.joints = tuple(joints)
 
     def _joints(self) -> Iterator[Joint]:
         for end in range(1, len(self.keyframes)):

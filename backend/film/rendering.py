@@ -11,12 +11,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from backend.errors import JobFailed
 from backend.film.recording import Joint, Recording
 from backend.film.stills import Still, opened
 from backend.interpolation.decoder import Decoder, LatentBatch, PicturesJob
-from backend.interpolation.timetable import eased, even
+from backend.interpolation.timetable import ease
 from backend.interpolation.walk import Walk
 from backend.utils.prompt_manager import Prompt
 
@@ -113,7 +114,12 @@ class Rendering:
     @property
     def seconds(self) -> float:
         """How long the film will be."""
-        return sum(joint.seconds for joint in self._recording.joints) + self._end_s
+        return self._recording.seconds + self._end_s
+
+    def shorten(self, seconds: float) -> None:
+        """Begin so late that it is no longer than this; a ring is whole or none, and stays as it is."""
+        if not self._recording.loops:
+            self._recording.shorten(seconds - self._end_s)
 
     @property
     def pictures(self) -> int:
@@ -145,7 +151,7 @@ class Rendering:
         return 1.0 / self._fps if last.told.walks else last.gap_s
 
     def _steps(self, joint: Joint) -> int:
-        return max(1, round(joint.seconds * self._fps)) if joint.walks else 1
+        return max(1, round(joint.shown_s * self._fps)) if joint.walks else 1
 
     def _batches(self) -> Iterator[_Batch]:
         for joint in self._recording.joints:
@@ -158,19 +164,20 @@ class Rendering:
     def _batches_of(self, joint: Joint) -> Iterator[_Batch]:
         """The older keyframe, and what lies between it and the newer one."""
         steps, prompt = self._steps(joint), self._recording.keyframes[joint.end].prompt
-        each_s = joint.seconds / steps
+        each_s = joint.shown_s / steps
         if not joint.walks:
             yield _Batch(self._recording.latent(joint.start), prompt, each_s)
             return
         walk = self._recording.walk(joint, self._path)
-        t = _followed(joint.course, steps) if joint.course else self._paced(walk, joint, steps)
+        moments = joint.begin + (1.0 - joint.begin) * np.arange(steps) / steps
+        t = _followed(joint.course, moments) if joint.course else self._paced(walk, moments)
         for first in range(0, steps, self._frames_per_job):
             yield _Batch(walk.latents(t[first : first + self._frames_per_job]), prompt, each_s)
 
-    def _paced(self, walk: Walk, joint: Joint, steps: int) -> Tensor:
+    def _paced(self, walk: Walk, moments: NDArray[np.float64]) -> Tensor:
         """Where on a walk each frame lies; equal turns are the best guess at equal steps for the eye."""
-        between = eased(steps, joint.seconds) if self._pacing == "eased" else even(steps, joint.seconds)
-        return walk.at((0.0, *between.places), by_turn=self._pacing != "uniform")
+        places = [ease(moment) for moment in moments] if self._pacing == "eased" else moments.tolist()
+        return walk.at(places, by_turn=self._pacing != "uniform")
 
     def _decoded(self, batches: Iterable[_Batch]) -> Iterator[Still]:
         """In order, with as many jobs under way as is polite."""
@@ -209,9 +216,9 @@ class Rendering:
         return batch.parts()
 
 
-def _followed(course: Sequence[tuple[float, float]], steps: int) -> Tensor:
-    """Where on a walk each of so many frames lies, where the dream took this course."""
+def _followed(course: Sequence[tuple[float, float]], moments: NDArray[np.float64]) -> Tensor:
+    """Where on a walk each frame lies, where the dream took this course."""
     import torch
 
-    moments, ways = zip((0.0, 0.0), *course, (1.0, 1.0), strict=True)
-    return torch.from_numpy(np.interp(np.arange(steps) / steps, moments, ways)).float()
+    known, ways = zip((0.0, 0.0), *course, (1.0, 1.0), strict=True)
+    return torch.from_numpy(np.interp(moments, known, ways)).float()

@@ -45,8 +45,13 @@ def even(frames: int, seconds: float) -> Timetable:
 
 def eased(frames: int, seconds: float) -> Timetable:
     """The same times, but steps that begin and end softly: keyframes rest."""
-    places = (0.5 - 0.5 * math.cos(math.pi * step / frames) for step in range(1, frames))
+    places = (ease(step / frames) for step in range(1, frames))
     return Timetable(tuple(places), (seconds / frames,) * frames)
+
+
+def ease(moment: float) -> float:
+    """The share at a moment of a gap, 0 to 1, where it begins and ends softly."""
+    return 0.5 - 0.5 * math.cos(math.pi * moment)
 
 
 def perceived(places: Sequence[float], steps: Sequence[float], frames: float, seconds: float) -> Timetable:

@@ -41,6 +41,12 @@ def test_the_last_frames_become_a_film(
     assert "film.mp4: 40 frames, 2.0 s" in capsys.readouterr().out
 
 
+def test_of_a_picture_that_lasts_no_more_is_taken_than_is_asked_for(export: Export, tmp_path: Path) -> None:
+    show(tmp_path / "output", 4, duration_s=2.0)
+    assert export("--last", "3s", "--fps", "10", "film.mp4") == 0
+    assert len(decoded(tmp_path / "film.mp4")) == 30
+
+
 def test_a_folder_holds_the_frames_themselves(export: Export, tmp_path: Path) -> None:
     show(tmp_path / "output", 12)
     assert export("frames") == 0

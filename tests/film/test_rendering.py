@@ -153,6 +153,35 @@ def test_a_dream_can_be_slowed_down(tmp_path: Path) -> None:
     assert film.seconds == pytest.approx(7.6)
 
 
+@pytest.mark.parametrize(
+    ("last_s", "begins"), [(2.5, 0.18), (2.0, 0.33), (0.35, 0.825), (0.1, 0.9), (0.01, 0.9), (9.0, 0.0)]
+)
+def test_a_film_can_begin_between_keyframes_and_is_as_long_as_is_asked_for(
+    tmp_path: Path, last_s: float, begins: float
+) -> None:
+    painter = Painter()
+    film = rendering(circle(tmp_path), painter)
+    film.shorten(last_s)
+    stills = list(film)
+    assert sum(seconds(stills)) == pytest.approx(film.seconds)
+    assert film.seconds == pytest.approx(min(last_s, 3.1), abs=0.1)
+    assert turns(painter)[0] == pytest.approx(begins, abs=2e-3)
+    assert turns(painter)[-1] == pytest.approx(0.9, abs=2e-3)
+
+
+def test_a_ring_is_not_cut_open(tmp_path: Path) -> None:
+    film = rendering(circle(tmp_path), Painter(), loops=True)
+    before = film.seconds
+    film.shorten(1.0)
+    assert film.seconds == before
+
+
+def test_of_stills_the_first_is_cut(tmp_path: Path) -> None:
+    film = rendering(circle(tmp_path, walks=False), Painter())
+    film.shorten(2.25)
+    assert seconds(list(film)) == pytest.approx([0.25, 1.0, 1.0])
+
+
 def test_gaps_keep_their_own_lengths(tmp_path: Path) -> None:
     record(tmp_path, 1, latent(0.0))
     record(tmp_path, 2, latent(0.3), gap_s=0.45)
