@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from backend.cache.eviction import Newcomer
@@ -65,6 +66,8 @@ class Admission:
         near = room.neighbours(new.embedding)
         similarity = near[0].similarity if near else None
         reason = self._keeper.policy.refusal(new, similarity)
+        if new.claimed:
+            new = replace(new, embedding=None, identity=None)
         vector_bytes = 0 if new.embedding is None else 4 * len(new.embedding)
         sizes = Sizes(len(new.picture), len(new.latent or b""), vector_bytes)
         newcomer = Newcomer(share(new.score), sizes.total, near, new.pinned)
@@ -76,21 +79,22 @@ class Admission:
         return Added(memory_id, tuple(standing.id for standing in gone), similarity)
 
     def _row(self, memory_id: str, new: NewMemory, size: PictureSize) -> Memory:
+        now = utc_now(self._clock())
         return Memory(
             id=memory_id,
-            added_at=utc_now(self._clock()),
+            added_at=min(new.added_at or now, now),  # the clock of wherever it was may have been wrong
             theme=new.theme,
             prompt=new.prompt,
             negative=new.negative,
             seed=new.seed,
             parents=new.parents,
-            denoise=new.denoise,
+            denoise=share(new.denoise),
             score=share(new.score),
             shows_prompt=new.shows_prompt,
             origin=new.origin,
             pinned=new.pinned,
-            times_shown=0,
-            last_shown_at=None,
+            times_shown=new.times_shown,
+            last_shown_at=None if new.last_shown_at is None else min(new.last_shown_at, now),
             picture=picture_path(memory_id, size.suffix),
             latent=None if new.latent is None else latent_path(memory_id, new.latent),
             width=size.width,
@@ -111,7 +115,8 @@ class Admission:
             committing = True
             with store.transaction():
                 key = store.insert(memory, sizes, new.embedding, newcomer.nearest(gone))
-                room.tell(key, near)
+                if new.embedding is not None:
+                    room.tell(key, near)
                 for standing in gone:
                     store.delete(standing.key)
         except StorageError as error:

@@ -387,6 +387,7 @@ class CacheManager:
         """Writes all memories to a new folder, ``.zip`` or ``.tar``. Returns how many.
 
         Raises:
+            ValueError: By its suffix it should be an archive of another kind.
             StorageError: It cannot be written, or stands there already.
         """
         with self._care():
@@ -394,6 +395,8 @@ class CacheManager:
 
     def import_(self, path: Path) -> ImportReport:
         """Adds the memories of an export, each as if it came new, with what was known of it.
+
+        They are embedded again (:meth:`needs_embedding`): the vectors of an export are anybody's word.
 
         Raises:
             StorageError: It cannot be read, or this memory cannot be written.

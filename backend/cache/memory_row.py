@@ -81,6 +81,10 @@ class NewMemory:
         latent: The bytes of its latent file.
         embedding: ``[D]``, unit length; None: it is embedded later (``needs_embedding``).
         identity: Who made the embedding.
+        claimed: The embedding is only somebody's word. It counts at the door and is not kept.
+        added_at: When it was first remembered, UTC, ISO 8601; None: now.
+        times_shown: How often it came back into a dream before.
+        last_shown_at: When it last did.
     """
 
     picture: bytes
@@ -97,6 +101,10 @@ class NewMemory:
     shows_prompt: float | None = None
     origin: Origin = Origin.DREAMT
     pinned: bool = False
+    claimed: bool = False
+    added_at: str | None = None
+    times_shown: int = 0
+    last_shown_at: str | None = None
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,8 @@ def utc_now(moment: datetime) -> str:
 def finite(value: object) -> float | None:
     """A number from a stranger, if it is one, and not endless."""
     try:
-        number = float(value) if isinstance(value, int | float) else math.nan
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        number = float(value) if is_number else math.nan  # type: ignore[arg-type]
     except OverflowError:  # JSON knows whole numbers without end
         return None
     return number if math.isfinite(number) else None
@@ -73,7 +74,7 @@ def _text(value: object) -> str:
 
 
 def _whole(value: object) -> int:
-    return value if isinstance(value, int) and 0 <= value < 2**64 else 0
+    return value if isinstance(value, int) and value is not True and 0 <= value < 2**64 else 0
 
 
 def _share(value: object, otherwise: float) -> float:
@@ -88,5 +89,5 @@ def _parents(value: object) -> tuple[str, ...]:
 def _time(value: object, now: datetime) -> str:
     try:
         return utc_now(datetime.fromisoformat(str(value)))
-    except ValueError:
+    except (ValueError, OverflowError):
         return utc_now(now)

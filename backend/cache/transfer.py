@@ -12,46 +12,35 @@ itself gives, are looked at; nothing is unpacked to disk; each must be what its 
 
 from __future__ import annotations
 
-import base64
 import io
-import json
 import os
 import shutil
+import stat
 import tarfile
 import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Protocol
 
-import numpy as np
-
+from backend.cache.manifest import MANIFEST, Read, check_header, header, line_of, memory_in
 from backend.cache.matching import Identity, Vectors
-from backend.cache.memory_row import Added, Memory, NewMemory, Order, Origin, Refused
-from backend.cache.picture_files import MAX_FILE_BYTES, is_ours, is_whole
-from backend.cache.row_codec import is_unit
-from backend.cache.told import finite
+from backend.cache.memory_row import Added, Memory, NewMemory, Order, Refused
+from backend.cache.picture_files import MAX_FILE_BYTES
 from backend.errors import LatentRejected, PictureRejected, StorageError
-from backend.utils.file_ops import read_at_most
-from backend.utils.picture_check import inspect_picture
-from backend.utils.tame_json import tame
+from backend.utils.file_ops import NotRegular, open_regular, read_at_most
 
-FORMAT = "dreamloop-memory"
-VERSION = 1
-MANIFEST = "manifest.jsonl"
 MAX_LINE_BYTES = 2**20
 MAX_ENTRIES = 10_000_000
-_MAX_PIXELS = 2**26
-_MAX_TEXT = 20_000
+_PACKED = frozenset({".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar"})
 _PAGE = 200
 _MOST_TOLD = 200
 
 Write = Callable[[str, IO[bytes], int], None]
 """A name, what to read from, and how many bytes."""
-Read = Callable[[str], bytes]
 
 
 class Remembering(Protocol):
@@ -93,8 +82,11 @@ def export_memory(memory: Remembering, path: Path) -> int:
     """Writes all memories to ``path``, by its suffix a zip, a tar or a folder. Returns how many.
 
     Raises:
+        ValueError: By its suffix it should be an archive of another kind.
         StorageError: It stands there already, or the disk said no; then nothing is left under that name.
     """
+    if path.suffix.lower() in _PACKED:
+        raise ValueError(f"{path}: a memory can be written to a new folder, .zip or .tar, not {path.suffix}")
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         if path.exists():
@@ -122,13 +114,13 @@ def import_memory(memory: Remembering, path: Path) -> ImportReport:
     told = 0
     try:
         with _source(path) as (lines, read):
-            _check_header(next(lines, b""))
+            check_header(next(lines, b""))
             for number, line in enumerate(lines, 2):
                 told += 1
                 if told > MAX_ENTRIES:
                     raise ValueError(f"more than {MAX_ENTRIES:,} memories")
                 try:
-                    outcome = memory.add(_told_in(line, read, memory.identity))
+                    outcome = memory.add(memory_in(line, read, memory.identity))
                 except (ValueError, PictureRejected, LatentRejected) as error:
                     refused.append((f"line {number}", str(error)))
                     continue
@@ -147,7 +139,7 @@ def _write_all(memory: Remembering, write: Write, folder: Path) -> int:
     """Pictures as they come, the manifest at the end: it names nothing that is not there."""
     offset = count = 0
     with tempfile.TemporaryFile(dir=folder) as manifest:  # too much for the memory of a small machine
-        manifest.write(_line({"format": FORMAT, "version": VERSION}))
+        manifest.write(header())
         while (page := memory.iterate(offset, _PAGE, Order.OLDEST)) or offset < memory.size:
             offset += _PAGE  # of rows: those that make no sense are not in the page
             for line in filter(None, (_write_one(memory, row, write) for row in page)):
@@ -172,98 +164,7 @@ def _write_one(memory: Remembering, row: Memory, write: Write) -> bytes | None:
     write(row.picture, io.BytesIO(picture), len(picture))
     if latent is not None and row.latent is not None:
         write(row.latent, io.BytesIO(latent), len(latent))
-    return _line(_told(row, memory.vector(row.id), memory.identity, has_latent=latent is not None))
-
-
-def _told(row: Memory, vector: Vectors | None, identity: Identity, *, has_latent: bool) -> dict[str, Any]:
-    told = asdict(row)
-    if not has_latent:
-        told["latent"] = None
-    told["identity"] = None if vector is None else asdict(identity)
-    told["vector"] = None if vector is None else base64.b64encode(vector.astype("<f4").tobytes()).decode()
-    return told
-
-
-def _line(value: dict[str, Any]) -> bytes:
-    return json.dumps(value, allow_nan=False, separators=(",", ":")).encode() + b"\n"
-
-
-def _check_header(line: bytes) -> None:
-    try:
-        header = tame(line)
-    except (ValueError, RecursionError):
-        header = None
-    if not isinstance(header, dict) or header.get("format") != FORMAT:
-        raise ValueError(f"{MANIFEST} does not begin as that of a memory's export")
-    if header.get("version") != VERSION:
-        raise ValueError(f"an export of version {str(header.get('version'))[:20]}; known is {VERSION}")
-
-
-def _told_in(line: bytes, read: Read, identity: Identity) -> NewMemory:
-    """ValueError, PictureRejected or LatentRejected for whatever is not as it should be."""
-    try:
-        told = tame(line)
-    except RecursionError:
-        raise ValueError("nested without end") from None
-    if not isinstance(told, dict):
-        raise ValueError("it is no object")
-    picture = _file(told.get("picture"), "pictures/", read)
-    inspect_picture(picture, max_pixels=_MAX_PIXELS)
-    latent = None if told.get("latent") is None else _file(told["latent"], "latents/", read)
-    vector = _vector(told, identity)
-    return NewMemory(
-        picture=picture,
-        latent=latent,
-        embedding=vector,
-        identity=None if vector is None else identity,
-        score=_number(told.get("score")),
-        theme=_text(told.get("theme")),
-        prompt=_text(told.get("prompt")),
-        negative=_text(told.get("negative")),
-        seed=seed if isinstance(seed := told.get("seed"), int) and 0 <= seed < 2**64 else 0,
-        parents=_parents(told.get("parents")),
-        denoise=_number(told.get("denoise")),
-        shows_prompt=None if told.get("shows_prompt") is None else _number(told["shows_prompt"]),
-        origin=Origin(_text(told.get("origin"))),
-        pinned=told.get("pinned") is True,
-    )
-
-
-def _file(path: object, kind: str, read: Read) -> bytes:
-    if not isinstance(path, str) or not path.startswith(kind) or not is_ours(path):
-        raise ValueError(f"{str(path)[:120]!r} is no name of a file of a memory")
-    data = read(path)
-    if len(data) > MAX_FILE_BYTES:
-        raise ValueError(f"{path} has more than {MAX_FILE_BYTES:,} bytes")
-    if not is_whole(path, data):
-        raise ValueError(f"{path} is not what its name says")
-    return data
-
-
-def _vector(told: dict[str, Any], identity: Identity) -> Vectors | None:
-    """Only one that can be compared here; others are embedded anew."""
-    if told.get("identity") != asdict(identity) or not isinstance(told.get("vector"), str):
-        return None
-    data = base64.b64decode(told["vector"], validate=True)
-    if len(data) != 4 * identity.dimension:
-        return None
-    vector = np.frombuffer(data, "<f4").astype(np.float32)
-    return vector if is_unit(vector, identity.dimension) else None
-
-
-def _text(value: object) -> str:
-    return value[:_MAX_TEXT] if isinstance(value, str) else ""
-
-
-def _number(value: object) -> float:
-    number = finite(value)
-    if number is None:
-        raise ValueError("a number is missing, or none, or endless")
-    return number
-
-
-def _parents(value: object) -> tuple[str, ...]:
-    return tuple(str(parent)[:64] for parent in value[:64]) if isinstance(value, list) else ()
+    return line_of(row, memory.vector(row.id), memory.identity, has_latent=latent is not None)
 
 
 @contextmanager
@@ -308,8 +209,10 @@ def _source(path: Path) -> Iterator[tuple[Iterator[bytes], Read]]:
     """The manifest's lines, and a way to read a file by its name, at most one byte more than is allowed."""
     if path.is_dir():
         root = path.resolve()
-        with _opened(lambda: (root / MANIFEST).open("rb")) as manifest:
+        with _opened(lambda: open_regular(root / MANIFEST)) as manifest:
             yield _lines(manifest), lambda name: _in_folder(root, name)
+    elif not stat.S_ISREG(path.stat().st_mode):  # to open a pipe would mean to wait for ever
+        raise ValueError(f"{path} is no export of a memory: neither a folder nor an ordinary file")
     elif zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive, _opened(lambda: archive.open(MANIFEST)) as manifest:
             yield _lines(manifest), lambda name: _in_zip(archive, name)
@@ -323,8 +226,8 @@ def _source(path: Path) -> Iterator[tuple[Iterator[bytes], Read]]:
 def _opened(open_: Callable[[], IO[bytes]]) -> AbstractContextManager[IO[bytes]]:
     try:
         return open_()
-    except (KeyError, FileNotFoundError, ValueError):
-        raise ValueError(f"there is no {MANIFEST} in it") from None
+    except (KeyError, FileNotFoundError, NotRegular, ValueError):
+        raise ValueError(f"there is no {MANIFEST} in it, or it is no ordinary file") from None
 
 
 def _lines(manifest: IO[bytes]) -> Iterator[bytes]:

@@ -19,7 +19,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from backend.errors import StorageError
 
@@ -213,12 +213,25 @@ def read_at_most(path: Path, limit_bytes: int) -> bytes:
     Raises:
         OSError: It cannot be read, or is no regular file.
     """
-    if not stat.S_ISREG(path.stat().st_mode):
-        raise OSError(errno.EINVAL, "not a regular file", str(path))
-    # Whatever it may have become in the meantime, opening it does not wait.
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(descriptor, "rb") as file:
+    with open_regular(path) as file:
         return file.read(limit_bytes + 1)
+
+
+class NotRegular(OSError):  # noqa: N818 - an OSError like others
+    """A pipe, a device, a folder or a socket stands where a file should."""
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Opens a file to read that somebody else has put there; never waits, as opening a pipe would.
+
+    Raises:
+        NotRegular: It is no file.
+        OSError: It cannot be opened.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise NotRegular(errno.EINVAL, "not a regular file", str(path))
+    # Whatever it may have become in the meantime, opening it does not wait.
+    return os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
 
 
 def process_lives(pid: int) -> bool:

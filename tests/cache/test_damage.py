@@ -185,6 +185,7 @@ def test_three_damaged_databases_are_kept_and_no_more(tmp_path: Path) -> None:
     "facts",
     [
         [],
+        {"seed": True, "score": True, "denoise": False, "time": "0001-01-01T00:00:00+23:00"},
         {"theme": 5, "prompt": None, "seed": -1, "parents": "x", "denoise": "much", "score": 7, "time": 12},
         {
             "seed": 2**80,

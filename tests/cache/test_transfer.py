@@ -1,22 +1,34 @@
 from __future__ import annotations
 
+import base64
 import io
 import json
+import os
 import tarfile
 import zipfile
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from backend.cache.manager import CacheManager
 from backend.cache.matching import Identity
 from backend.cache.memory_row import Origin
 from backend.errors import StorageError
-from tests.cache.memories import added, axis, files_in, new, open_memory, picture
+from tests.cache.memories import Clock, added, axis, files_in, new, open_memory, picture
 
 KINDS = ["folder", "memory.zip", "memory.tar"]
+
+
+class _Later(Clock):
+    """The clock of whoever imports."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now += timedelta(days=400)
 
 
 def _fill(memory: CacheManager) -> list[str]:
@@ -37,6 +49,7 @@ def _fill(memory: CacheManager) -> list[str]:
 def _exported(tmp_path: Path, kind: str) -> tuple[Path, list[str]]:
     with open_memory(tmp_path / "first") as memory:
         ids = _fill(memory)
+        memory.shown(ids[0])
         path = tmp_path / kind
         assert memory.export(path) == 3
     return path, ids
@@ -45,7 +58,7 @@ def _exported(tmp_path: Path, kind: str) -> tuple[Path, list[str]]:
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_exported_comes_back_whole(tmp_path: Path, kind: str) -> None:
     path, ids = _exported(tmp_path, kind)
-    with open_memory(tmp_path / "first") as first, open_memory(tmp_path / "second") as second:
+    with open_memory(tmp_path / "first") as first, open_memory(tmp_path / "second", clock=_Later()) as second:
         report = second.import_(path)
         assert (report.added, report.refused) == (3, 0)
         for one in ids:
@@ -62,13 +75,14 @@ def test_what_is_exported_comes_back_whole(tmp_path: Path, kind: str) -> None:
                 "shows_prompt",
                 "origin",
                 "pinned",
-                "identity",
+                "added_at",
+                "times_shown",
+                "last_shown_at",
             )
             assert [getattr(after, name) for name in same] == [getattr(before, name) for name in same]
             assert second.picture(one) == first.picture(one)
             assert second.latent(one) == first.latent(one)
-        assert second.nearest(axis(1), 1) == [(ids[0], 1.0)]
-        assert second.needs_embedding(9) == [ids[2]]
+        assert sorted(second.needs_embedding(9)) == sorted(ids)
         assert second.check().whole
         again = second.import_(path)
         assert (again.added, [reason for _, reason in again.reasons]) == (0, ["known"] * 3)
@@ -121,7 +135,100 @@ EVIL: dict[str, Callable[[dict[str, Any]], object]] = {
     "a blend": lambda line: _changed(line, origin="injected"),
     "numbers for words": lambda line: _changed(line, picture=5),
     "a vector of no base": lambda line: _changed(line, vector="???"),
+    "yes for a seed": lambda line: _changed(line, seed=True),
+    "a seed beyond all": lambda line: _changed(line, seed=2**64),
+    "yes for a score": lambda line: _changed(line, score=True),
+    "a text for a theme": lambda line: _changed(line, theme=["sea"]),
+    "objects for parents": lambda line: _changed(line, parents=[{"a": 1}]),
+    "one for yes": lambda line: _changed(line, pinned=1),
+    "shown less than never": lambda line: _changed(line, times_shown=-1),
+    "added some day": lambda line: _changed(line, added_at="yesterday"),
+    "shown at no hour of anywhere": lambda line: _changed(line, last_shown_at="2026-01-01T00:00:00"),
+    "shown before all time": lambda line: _changed(line, last_shown_at="0001-01-01T00:00:00+23:00"),
 }
+
+
+def test_what_was_wrong_with_a_line_is_told_with_key_value_and_wish(tmp_path: Path) -> None:
+    path, _ = _exported(tmp_path, "folder")
+    _change_first(path, seed=True)
+    with open_memory(tmp_path / "second") as memory:
+        (_, reason), *_ = memory.import_(path).reasons
+    assert reason == "seed is True, which should be a whole number from 0 to 18446744073709551615"
+
+
+def test_numbers_out_of_their_range_come_in_as_the_nearest_within(tmp_path: Path) -> None:
+    path, ids = _exported(tmp_path, "folder")
+    _change_first(path, denoise=1e308, score=-5, shows_prompt=99, added_at="2999-01-01T00:00:00Z")
+    with open_memory(tmp_path / "second") as memory:
+        assert memory.import_(path).added == 3
+        row = memory.get(ids[0])
+        assert row is not None
+        assert (row.denoise, row.score, row.shows_prompt) == (1.0, 0.0, 1.0)
+        assert row.added_at < "2027"
+
+
+def test_a_vector_that_is_not_the_pictures_own_is_not_kept(tmp_path: Path) -> None:
+    path, ids = _exported(tmp_path, "folder")
+    _change_first(path, vector=base64.b64encode(axis(5).astype("<f4").tobytes()).decode())
+    with open_memory(tmp_path / "second") as memory:
+        honest = added(memory, new(4))
+        assert memory.import_(path).added == 3
+        assert memory.nearest(axis(5), 9) == [(honest, 0.0)]
+        assert ids[0] in memory.needs_embedding(9)
+        assert memory.rebuild(lambda pictures: (np.stack([axis(7)]), [0.5]), limit=1) == 1
+        assert memory.check().whole
+
+
+def test_what_an_export_says_is_like_a_memory_is_not_taken_in_twice(tmp_path: Path) -> None:
+    path, _ = _exported(tmp_path, "folder")
+    with open_memory(tmp_path / "second") as memory:
+        added(memory, new(9, axis(1)))
+        assert memory.import_(path).reasons == (("line 2", "too similar"),)
+
+
+def test_a_line_names_no_latent_of_another_memory(tmp_path: Path) -> None:
+    path, _ = _exported(tmp_path, "folder")
+    lines = (path / "manifest.jsonl").read_text().splitlines()
+    latent = json.loads(lines[1])["latent"]
+    lines[2] = json.dumps(_changed(json.loads(lines[2]), latent=latent))
+    (path / "manifest.jsonl").write_text("\n".join(lines))
+    with open_memory(tmp_path / "second") as memory:
+        report = memory.import_(path)
+        assert report.added == 2
+        assert "the latent of another picture" in report.reasons[0][1]
+
+
+def test_pipes_in_an_export_are_refused_at_once(tmp_path: Path) -> None:
+    path, ids = _exported(tmp_path, "folder")
+    file = path / "pictures" / ids[0][:2] / f"{ids[0]}.png"
+    file.unlink()
+    os.mkfifo(file)
+    with open_memory(tmp_path / "second") as memory:
+        report = memory.import_(path)
+        assert (report.added, report.refused) == (2, 1)
+        (path / "manifest.jsonl").unlink()
+        os.mkfifo(path / "manifest.jsonl")
+        with pytest.raises(ValueError, match=r"manifest\.jsonl in it, or it is no ordinary file"):
+            memory.import_(path)
+        os.mkfifo(tmp_path / "pipe.zip")
+        with pytest.raises(ValueError, match=r"pipe\.zip is no export .* nor an ordinary file"):
+            memory.import_(tmp_path / "pipe.zip")
+
+
+@pytest.mark.parametrize("name", ["all.tar.gz", "all.TGZ", "all.7z"])
+def test_an_archive_of_another_kind_is_refused_with_what_is_possible(tmp_path: Path, name: str) -> None:
+    with (
+        open_memory(tmp_path / "first") as memory,
+        pytest.raises(ValueError, match=r"folder, \.zip or \.tar"),
+    ):
+        memory.export(tmp_path / name)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["first"]
+
+
+def _change_first(path: Path, **changes: Any) -> None:
+    lines = (path / "manifest.jsonl").read_text().splitlines()
+    lines[1] = json.dumps(_changed(json.loads(lines[1]), **changes))
+    (path / "manifest.jsonl").write_text("\n".join(lines))
 
 
 @pytest.mark.parametrize("case", EVIL)
@@ -213,6 +320,7 @@ def test_a_zip_bomb_is_read_no_further_than_a_picture_may_be_large(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("backend.cache.transfer.MAX_FILE_BYTES", 10_000)
+    monkeypatch.setattr("backend.cache.manifest.MAX_FILE_BYTES", 10_000)
     path, _ = _exported(tmp_path, "folder")
     bomb = tmp_path / "bomb.zip"
     with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive:
