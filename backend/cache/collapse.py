@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import math
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -22,6 +23,8 @@ from backend.cache.coverage import Coverage, Vectors, measure, similarities
 
 _VERSION = 1
 _TINY = 1e-9
+_ROUNDING = 1e-6
+"""By so much a measured distance may be below 0."""
 
 
 class CollapseKind(StrEnum):
@@ -217,14 +220,21 @@ class CollapseDetector:
             "newest": asdict(self._newest),
         }
 
-    def restore(self, state: object) -> bool:
+    def restore(self, state: object, dimension: int | None = None) -> bool:
         """Go on from what `state` gave; False, and nothing changed, where it is none of ours.
 
         A calibrated reference is kept: a stored one is taken only where it was frozen.
+
+        Args:
+            state: Whatever stood in a file.
+            dimension: Numbers in the embeddings that are to come; those of another are none of ours.
         """
         try:
             read = _read(state)
-        except (TypeError, ValueError, KeyError, binascii.Error):
+        except (TypeError, ValueError, KeyError, OverflowError, binascii.Error):
+            return False
+        wished = {dimension} if dimension is not None else {len(one) for one in read.window[-1:]}
+        if not {len(one) for one in (*read.window, *read.healthy)} <= wished:
             return False
         if not self._calibrated:
             self._reference = read.reference
@@ -233,7 +243,7 @@ class CollapseDetector:
         self._nearest.clear()
         self._nearest.extend(read.nearest)
         self._healthy = read.healthy[: self._settings.healthy]
-        self._streak = read.streak
+        self._streak = min(read.streak, self._settings.patience - 1)
         self._newest = read.newest
         return True
 
@@ -291,40 +301,41 @@ def _read(state: object) -> _Read:
         raise ValueError("not a state of this version")
     newest = _newest(state["newest"])
     reference = None if state["reference"] is None else _reference(state["reference"])
-    nearest = [_finite(one) for one in state["nearest"]]
+    nearest = [_within(one, -1.0, 1.0) for one in state["nearest"]]
     window, healthy = _unpacked(state["window"]), _unpacked(state["healthy"])
-    if window and healthy and len(window[0]) != len(healthy[0]):
-        raise ValueError("two dimensions in one state")
-    return _Read(reference, window, nearest, healthy, int(state["streak"]), newest)
+    streak = int(_within(state["streak"], 0.0, math.inf))
+    return _Read(reference, window, nearest, healthy, streak, newest)
 
 
 def _newest(stored: Mapping[str, Any]) -> CollapseState:
     """The same state: numbers as numbers, and nothing that is none."""
     kind, nearest = stored["kind"], stored["nearest_memory"]
     return CollapseState(
-        level=_finite(stored["level"]),
+        level=_within(stored["level"], 0.0, 1.0),
         collapsed=bool(stored["collapsed"]),
-        coverage=_finite(stored["coverage"]),
-        effective_number=_finite(stored["effective_number"]),
-        dispersion=_finite(stored["dispersion"]),
-        step=_finite(stored["step"]),
-        nearest_memory=None if nearest is None else _finite(nearest),
+        coverage=_within(stored["coverage"], 0.0, 1.0),
+        effective_number=_within(stored["effective_number"], 0.0, math.inf),
+        dispersion=_within(stored["dispersion"], -_ROUNDING, 2.0),
+        step=_within(stored["step"], -_ROUNDING, 2.0),
+        nearest_memory=None if nearest is None else _within(nearest, -1.0, 1.0),
         kind=None if kind is None else CollapseKind(kind),
         armed=bool(stored["armed"]),
     )
 
 
-def _finite(value: object) -> float:
+def _within(value: object, low: float, high: float) -> float:
     number = float(cast(float, value))
-    if not np.isfinite(number):
-        raise ValueError("a number must be finite")
+    if not (math.isfinite(number) and low <= number <= high):
+        raise ValueError(f"{number} is not from {low} to {high}")
     return number
 
 
 def _reference(stored: object) -> Reference:
     if not isinstance(stored, Mapping):
         raise TypeError("a reference must be an object")
-    reference = Reference(**{str(name): _finite(value) for name, value in stored.items()})
+    reference = Reference(
+        **{str(name): _within(value, -_ROUNDING, math.inf) for name, value in stored.items()}
+    )
     if reference.scale <= 0.0:
         raise ValueError("a kernel must have a scale")
     return reference

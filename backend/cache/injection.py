@@ -249,7 +249,7 @@ class InjectionPolicy:
         """
         try:
             saved, quiet_s, used = _read(state)
-        except (TypeError, ValueError, KeyError):
+        except (TypeError, ValueError, KeyError, OverflowError):
             return False
         self._saved = min(max(saved, 0.0), 2.0 * self._settings.keyframes)
         self._quiet_until_s = now_s + min(max(quiet_s, 0.0), self._settings.cooldown_s)

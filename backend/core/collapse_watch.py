@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 
 from backend.cache.collapse import CollapseDetector, CollapseState, calibrated
 from backend.cache.matching import Identity, Vectors
+
+log = logging.getLogger(__name__)
 
 
 class CollapseWatch:
@@ -31,7 +34,9 @@ class CollapseWatch:
         name = str(identity)
         if name not in self._detectors:
             detector = CollapseDetector(calibrated(identity.name, identity.version))
-            if name in self._stored:
-                detector.restore(self._stored[name])
+            if name in self._stored and not detector.restore(self._stored[name], identity.dimension):
+                log.warning(
+                    "what is stored of the dream's variety by %s makes no sense: it begins anew", name
+                )
             self._detectors[name] = detector
         return self._detectors[name]

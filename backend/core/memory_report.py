@@ -112,6 +112,8 @@ def collapse_status(state: CollapseState) -> CollapseStatus:
         coverage=round(max(state.coverage, 0.0), 4),
         effective_number=round(max(state.effective_number, 0.0), 3),
         dispersion=round(max(state.dispersion, 0.0), 4),
+        step=round(max(state.step, 0.0), 4),
+        nearest_memory=None if state.nearest_memory is None else round(state.nearest_memory, 4),
     )
 
 

@@ -193,8 +193,9 @@ class Scorer:
         """Go on from what an earlier run saved; what makes no sense is passed over."""
         known = stored if isinstance(stored, Mapping) else {}
         self._watching.restore(known.get("detectors"))
-        if self._policy is not None and not self._policy.restore(known.get("policy"), self._clock()):
-            log.debug("the injection policy starts anew")
+        kept, policy = known.get("policy"), self._policy
+        if policy is not None and not policy.restore(kept, self._clock()) and kept is not None:
+            log.warning("what is stored of the injection policy makes no sense: it begins anew")
 
     def use(self, policy: InjectionPolicy | None) -> None:
         """Decide by another policy from the next keyframe on; it goes on from what the one before knew."""

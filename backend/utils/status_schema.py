@@ -306,6 +306,13 @@ class CollapseStatus(_Part):
     coverage: NonNegativeFloat = Field(default=1.0, description="share of a healthy dream's variety")
     effective_number: NonNegativeFloat = Field(default=1.0, description="distinct pictures of late")
     dispersion: NonNegativeFloat = Field(default=0.0, description="mean distance of two pictures of late")
+    step: NonNegativeFloat = Field(default=0.0, description="mean distance from one keyframe to the next")
+    nearest_memory: float | None = Field(
+        default=None,
+        ge=-1,
+        le=1,
+        description="mean similarity of late to the nearest memory from before, null where there is none",
+    )
 
 
 class InjectionStatus(_Part):

@@ -47,6 +47,63 @@ def test_what_is_stored_of_a_detector_that_this_run_does_not_need_is_kept() -> N
     assert str(OTHER) in second.state()
 
 
+def _spoilt(what: str, value: object) -> dict[str, object]:
+    """The state of a detector with one thing in it that makes no sense."""
+    watch = CollapseWatch()
+    for one in vectors(1, 8):
+        watch.see(one, PLAIN, 0.4)
+    state = json.loads(json.dumps(watch.state()))
+    part = state[str(PLAIN)]
+    *way, last = what.split(".")
+    for step in way:
+        part = part[step]
+    part[last] = value
+    return dict(state)
+
+
+def _packed(dimension: int, count: int = 3) -> dict[str, object]:
+    watch = CollapseWatch()
+    for one in vectors(1, dimension, count):
+        watch.see(one, OTHER, None)
+    return watch.state()[str(OTHER)]["window"]  # type: ignore[index, no-any-return]
+
+
+@pytest.mark.parametrize(
+    ("what", "value"),
+    [
+        ("window", _packed(10)),
+        ("healthy", _packed(10)),
+        ("window", {"shape": [1, 8], "data": ""}),
+        ("nearest", [5.0, -7.0]),
+        ("nearest", [10**400]),
+        ("streak", -(10**6)),
+        ("streak", float("inf")),
+        ("newest.level", 1e9),
+        ("newest.level", -3.0),
+        ("newest.coverage", float("nan")),
+        ("newest.step", 10**400),
+        ("newest", []),
+    ],
+)
+def test_a_state_with_something_in_it_that_makes_no_sense_is_told_and_begun_anew(
+    what: str, value: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    watch, anew = CollapseWatch(), CollapseWatch()
+    watch.restore(_spoilt(what, value))
+    for one in vectors(2, 8):
+        assert watch.see(one, PLAIN, None) == anew.see(one, PLAIN, None)
+    (record,) = caplog.records
+    assert "plain 1 (8 numbers) makes no sense: it begins anew" in record.getMessage()
+
+
+def test_a_streak_without_end_turns_nothing_over_at_once() -> None:
+    watch, anew = CollapseWatch(), CollapseWatch()
+    watch.restore(_spoilt("streak", 10**9))
+    anew.restore(_spoilt("streak", 2))
+    for one in vectors(2, 8):
+        assert watch.see(one, PLAIN, None) == anew.see(one, PLAIN, None)
+
+
 @pytest.mark.parametrize("stored", [None, 7, [], "x", {str(PLAIN): 3}])
 def test_what_makes_no_sense_is_passed_over(stored: object) -> None:
     watch = CollapseWatch()

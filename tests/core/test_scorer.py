@@ -319,7 +319,15 @@ def test_the_state_survives_a_restart() -> None:
 
 
 @pytest.mark.parametrize(
-    "stored", [{}, {"detectors": 3, "policy": []}, {"detectors": {str(PLAIN): "x"}}, 7, None]
+    "stored",
+    [
+        {},
+        {"detectors": 3, "policy": []},
+        {"detectors": {str(PLAIN): "x"}},
+        {"policy": {"version": 1, "saved": 10**400, "quiet_s": 0, "used_s_ago": {}}},
+        7,
+        None,
+    ],
 )
 def test_a_state_that_makes_no_sense_is_passed_over(stored: object) -> None:
     desk = Desk()
