@@ -74,14 +74,19 @@ def list_frames(output: Path, usual_s: float) -> list[KeptFrame]:
 class FrameStills:
     """The pictures of frames, read one at a time; those that are gone or broken are passed over.
 
-    Attributes:
-        missing: How many were passed over in the last reading.
+    Their time goes to the frame before (at the beginning to the one after), as on the display, so that
+    whoever knows how long it all takes is right.
     """
 
     def __init__(self, frames: Sequence[KeptFrame], max_pixels: int) -> None:
         self._frames = frames
         self._max_pixels = max_pixels
-        self.missing = 0
+        self._missing: set[int] = set()
+
+    @property
+    def missing(self) -> int:
+        """How many were passed over until now, however often they were tried."""
+        return len(self._missing)
 
     @property
     def seconds(self) -> float:
@@ -97,14 +102,24 @@ class FrameStills:
         return max(sizes, key=lambda size: size[0] * size[1], default=None)
 
     def __iter__(self) -> Iterator[Still]:
-        self.missing = 0
+        newest, seconds = None, 0.0
         for frame in self._frames:
-            try:
-                data = read_at_most(frame.path, _MAX_BYTES)
-                yield Still(opened(data, self._max_pixels), frame.seconds)
-            except (OSError, PictureRejected) as error:
-                log.debug("frame %d is left out: %s", frame.sequence, error)
-                self.missing += 1
+            picture = self._picture(frame)
+            if picture is not None and newest is not None:
+                yield Still(newest, seconds)
+                seconds = 0.0
+            newest = newest if picture is None else picture
+            seconds += frame.seconds
+        if newest is not None:
+            yield Still(newest, seconds)
+
+    def _picture(self, frame: KeptFrame) -> Image.Image | None:
+        try:
+            return opened(read_at_most(frame.path, _MAX_BYTES), self._max_pixels)
+        except (OSError, PictureRejected) as error:
+            log.debug("frame %d is left out: %s", frame.sequence, error)
+            self._missing.add(frame.sequence)
+            return None
 
 
 def _numbered(folder: Path) -> Iterator[tuple[int, Path]]:

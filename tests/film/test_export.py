@@ -12,6 +12,7 @@ from backend.errors import ExportRefused, StorageError
 from backend.film.disk_guard import DiskGuard
 from backend.film.export import Wishes, check_target, export
 from backend.film.formats import format_of
+from backend.film.kept_frames import FrameStills, KeptFrame
 from backend.film.stills import Still, fitted
 from backend.film.writers import Words
 from tests.film.pictures import SIZE, decoded, difference, moving
@@ -56,6 +57,26 @@ def test_a_film_begins_with_the_first_and_ends_with_the_last_picture(tmp_path: P
     assert difference(frames[0], moving(0)) < 5
     assert difference(frames[-1], moving(STEP * 29)) < 5
     assert (told[0], told[-1]) == ((1, 30), (30, 30))
+
+
+def test_a_loop_of_frames_of_which_some_cannot_be_read_flows_all_the_same(tmp_path: Path) -> None:
+    broken = (1, 2, 20, 21, 39, 40)
+    kept = []
+    for number in range(60):
+        path = tmp_path / f"{number:09d}.png"
+        moving(STEP * number).save(path)
+        if number in broken:
+            path.write_bytes(b"x")
+        kept.append(KeptFrame(path, number, number / 10, 0.1))
+    stills = FrameStills(kept, 10_000)
+    made = export(stills, tmp_path / "loop", format_of(tmp_path / "loop"), replace(WISHES, loops=True), WORDS)
+    frames = decoded(tmp_path / "loop")
+    assert made.frames == len(frames) == 40
+    assert stills.missing == len(broken)
+    assert difference(frames[0], moving(STEP * 20)) < 2
+    assert difference(frames[-1], moving(STEP * 19)) < 2
+    steps = [difference(one, other) for one, other in itertools.pairwise([*frames, frames[0]])]
+    assert max(steps) < 4 * sorted(steps)[20]
 
 
 @pytest.mark.parametrize("name", ["film.mp4", "film.webm", "film.webp", "film"])

@@ -86,6 +86,26 @@ def test_pictures_of_every_format_are_read_and_broken_ones_passed_over(tmp_path:
     assert stills.largest() == (200, 200)
 
 
+def test_the_time_of_what_cannot_be_read_goes_to_its_neighbours(tmp_path: Path) -> None:
+    show(tmp_path, 8)
+    for number in (1, 2, 5, 8):
+        (tmp_path / "frames" / f"{number:09d}.png").write_bytes(b"x")
+    stills = FrameStills(list_frames(tmp_path, 0.1), MAX_PIXELS)
+    assert [still.duration_s for still in stills] == pytest.approx([0.3, 0.2, 0.1, 0.2])
+    assert stills.seconds == pytest.approx(0.8)
+
+
+def test_what_cannot_be_read_is_counted_once_however_many_read_it(tmp_path: Path) -> None:
+    show(tmp_path, 8)
+    for number in (2, 7):
+        (tmp_path / "frames" / f"{number:09d}.png").write_bytes(b"x")
+    stills = FrameStills(list_frames(tmp_path, 0.1), MAX_PIXELS)
+    one, other = iter(stills), iter(stills)
+    for _ in zip(one, other, strict=True):
+        pass
+    assert stills.missing == 2
+
+
 def test_held_files_outlive_their_deletion_and_leave_nothing_behind(tmp_path: Path) -> None:
     show(tmp_path, 3)
     paths = [frame.path for frame in list_frames(tmp_path, 0.1)]
