@@ -67,6 +67,8 @@ class Walk:
             told = json.loads(course)
         except ValueError as error:
             raise ValueError(f"the course is no JSON: {error}") from None
+        except RecursionError:
+            raise ValueError("the course is no JSON that can be read: it is nested too deeply") from None
         if not isinstance(told, dict) or told.get("path") not in list(PATHS):
             raise ValueError(f"the course names no path out of {', '.join(PATHS)}")
         if len(places) > MOST_FRAMES:

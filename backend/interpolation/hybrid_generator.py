@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 # A decoded batch lies in the server's memory as float32 RGB: 12 bytes a pixel, here up to 400 MB.
 _PIXELS_PER_JOB = 32_000_000
 _PIXELS_PER_CELL = 64
+# However small they are: the nodes of comfyui_nodes take no more at a time.
+_FRAMES_PER_JOB = 4096
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +62,8 @@ class HybridGenerator:
 
     def frames_per_job(self, latent: Tensor) -> int:
         """How many pictures of this latent's size travel as one job at the most."""
-        return self._frames_per_job or max(1, _PIXELS_PER_JOB // _pixels(latent))
+        likely = self._frames_per_job or max(1, _PIXELS_PER_JOB // _pixels(latent))
+        return min(likely, _FRAMES_PER_JOB)
 
     def angle(self, start: Tensor, end: Tensor) -> float:
         """Radians between two latents; raises LatentRejected where no walk leads from one to the other."""

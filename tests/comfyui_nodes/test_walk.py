@@ -99,6 +99,8 @@ def test_latents_that_are_not_finite_are_refused() -> None:
     ("course", "says"),
     [
         ("{", "JSON"),
+        ("[" * 100_000, "nested too deeply"),
+        ('{"path":' * 100_000, "nested too deeply"),
         ("[]", "no path"),
         ("{}", "no path"),
         ({"path": "zigzag"}, "no path"),

@@ -10,6 +10,7 @@ from backend.interpolation.latent_encoder import LatentEncoder, read_latents
 from backend.interpolation.spherical_lerp import slerp
 from backend.interpolation.walk import Knot, Walk, Waypoint
 from backend.utils.prompt_manager import Prompt
+from comfyui_nodes.walk import MOST_FRAMES
 from tests.fakes.memory_engine import MemoryEngine
 
 PROMPT = Prompt("sea", "a quiet sea", "noise")
@@ -58,6 +59,13 @@ def test_small_jobs_cover_the_gap_without_a_hole(engine: MemoryEngine) -> None:
     legs = hybrid.plan(walk(latent(1), latent(2)), places(40), PROMPT)
     assert [len(leg) for leg in legs] == [16, 16, 7]
     assert torch.allclose(torch.cat([leg.t for leg in legs]), torch.arange(1, 40) / 40)
+
+
+@pytest.mark.parametrize("wished", [None, 100_000])
+def test_no_leg_is_longer_than_our_nodes_take(engine: MemoryEngine, wished: int | None) -> None:
+    hybrid = HybridGenerator(LatentEncoder(engine), wished)
+    legs = hybrid.plan(walk(latent(1), latent(2)), places(2 * MOST_FRAMES + 2), PROMPT)
+    assert [len(leg) for leg in legs] == [MOST_FRAMES, MOST_FRAMES, 1]
 
 
 def test_large_pictures_travel_in_smaller_jobs(engine: MemoryEngine) -> None:
