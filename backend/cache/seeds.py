@@ -21,6 +21,7 @@ from backend.cache.thumbnail import undecodable
 from backend.errors import PictureRejected, StorageError
 from backend.utils.file_ops import read_at_most
 from backend.utils.picture_check import inspect_picture
+from backend.utils.picture_colours import eight_bits_of, rgb_of
 
 log = logging.getLogger(__name__)
 
@@ -156,12 +157,12 @@ def covering(data: bytes, size_px: tuple[int, int]) -> bytes:
                 raise PictureRejected(
                     "bomb", f"{image.width}x{image.height} is more than {MAX_SEED_PIXELS:,} pixels"
                 )
-            upright = ImageOps.exif_transpose(image)
+            upright = eight_bits_of(ImageOps.exif_transpose(image))
             if upright.has_transparency_data:
                 upright = Image.alpha_composite(
                     Image.new("RGBA", upright.size, "black"), upright.convert("RGBA")
                 )
-            covered = ImageOps.fit(upright.convert("RGB"), size_px, Image.Resampling.LANCZOS)
+            covered = ImageOps.fit(rgb_of(upright), size_px, Image.Resampling.LANCZOS)
     except PictureRejected:
         raise
     except Exception as error:  # decoders raise whatever they like at broken bytes

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from backend.errors import PictureRejected
+from backend.utils.picture_colours import rgb_of
 
 Lab: TypeAlias = NDArray[np.float32]
 """``[SIDE_PX, SIDE_PX, 3]``: lightness 0 to 1, green-red and blue-yellow about -0.3 to 0.3."""
@@ -68,7 +69,7 @@ def open_picture(picture: bytes, side_px: int) -> Image.Image:
         if image.width * image.height > MAX_PIXELS:
             raise PictureRejected("broken", f"{image.width}x{image.height} is more than {MAX_PIXELS} pixels")
         image.draft("RGB", (2 * side_px, 2 * side_px))
-        rgb = image.convert("RGB")
+        rgb = rgb_of(image)
     except PictureRejected:
         raise
     except Exception as error:  # decoders raise whatever they like at broken bytes

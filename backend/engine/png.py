@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from backend.engine.painting import Pixels
+from backend.utils.picture_colours import rgb_of
 from backend.utils.png_writer import png_of
 
 
@@ -19,4 +20,4 @@ def encode(pixels: Pixels) -> bytes:
 def decode(data: bytes) -> Pixels:
     """Any picture file as RGB, its transparency dropped; raises what Pillow raises for broken ones."""
     with Image.open(io.BytesIO(data)) as image:
-        return np.asarray(image.convert("RGB"), dtype=np.uint8)
+        return np.asarray(rgb_of(image), dtype=np.uint8)

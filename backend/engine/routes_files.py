@@ -17,6 +17,7 @@ from PIL import Image
 
 from backend.engine.core import EngineCore
 from backend.engine.files import BadName, Folders, split_annotation, write_whole
+from backend.utils.picture_colours import rgb_of
 
 MAX_UPLOAD_BYTES = 104_857_600
 
@@ -153,14 +154,14 @@ def _preview(path: Path, wish: str, channel: str) -> tuple[bytes, str]:
     name, *_, quality = wish.split(";") if ";" in wish else (wish, "90")
     kind = name if name in ("webp", "jpeg") and "a" not in channel.replace("rgba", "") else "webp"
     with Image.open(path) as image:
-        picture = image.convert("RGB") if kind == "jpeg" or channel == "rgb" else image
+        picture = rgb_of(image) if kind == "jpeg" or channel == "rgb" else image
         return _saved(picture, kind, quality=int(quality) if quality.isdigit() else 90), f"image/{kind}"
 
 
 def _channel(path: Path, channel: str) -> bytes:
     with Image.open(path) as image:
         if channel == "rgb":
-            return _saved(image.convert("RGB"), "PNG")
+            return _saved(rgb_of(image), "PNG")
         transparent = Image.new("RGBA", image.size)
         transparent.putalpha(image.convert("RGBA").getchannel("A"))
         return _saved(transparent, "PNG")

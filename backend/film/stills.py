@@ -11,6 +11,7 @@ from typing import Literal
 from PIL import Image, ImageOps
 
 from backend.errors import PictureRejected
+from backend.utils.picture_colours import rgb_of
 
 Fit = Literal["cover", "contain"]
 Size = tuple[int, int]
@@ -38,7 +39,7 @@ def opened(data: bytes, max_pixels: int) -> Image.Image:
             warnings.simplefilter("error")
             if image.width * image.height > max_pixels:
                 raise PictureRejected("large", f"{image.width}x{image.height} pixels")
-            return image.convert("RGB")
+            return rgb_of(image)
     except (OSError, SyntaxError, ValueError, Warning, Image.DecompressionBombError) as error:
         raise PictureRejected("broken", str(error)) from error
 

@@ -14,6 +14,7 @@ from typing import Any
 from PIL import Image
 
 from backend.utils.file_ops import read_at_most
+from backend.utils.picture_colours import rgb_of
 
 log = logging.getLogger(__name__)
 
@@ -117,7 +118,7 @@ def _small_jpeg(data: bytes) -> bytes | None:
         if opened.width * opened.height > _MAX_PIXELS:
             raise ValueError(f"{opened.width}x{opened.height} pixels")
         opened.draft("RGB", (_SIDE_PX, _SIDE_PX))
-        picture = opened.convert("RGB")
+        picture = rgb_of(opened)
     picture.thumbnail((_SIDE_PX, _SIDE_PX), Image.Resampling.LANCZOS)
     for quality in _QUALITIES:
         file = io.BytesIO()

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from backend.utils.picture_colours import rgb_of
 from backend.utils.picture_formats import FORMATS
 
 MEDIA_TYPES = {format.suffix: format.media_type for format in FORMATS.values()}
@@ -101,7 +102,7 @@ def _as_jpeg(data: bytes) -> bytes:
     with Image.open(io.BytesIO(data)) as opened:
         if opened.width * opened.height > _MAX_PIXELS:
             raise ValueError(f"a frame of {opened.width}x{opened.height} px is too large for a stream")
-        image = opened.convert("RGB")
+        image = rgb_of(opened)
     file = io.BytesIO()
     image.save(file, "JPEG", quality=_JPEG_QUALITY)
     return file.getvalue()

@@ -11,6 +11,7 @@ from pathlib import Path
 from PIL import Image
 
 from backend.shim.frame_files import MEDIA_TYPES, Picture, read_regular
+from backend.utils.picture_colours import rgb_of
 
 _MAX_PIXELS = 64_000_000
 _KEPT_BYTES = 16_000_000
@@ -72,7 +73,7 @@ def _smaller(data: bytes, width: int) -> Picture:
         if opened.width * opened.height > _MAX_PIXELS:
             raise ValueError(f"a memory of {opened.width}x{opened.height} px is too large to make small")
         opened.draft("RGB", (width, width))
-        image = opened.convert("RGB")
+        image = rgb_of(opened)
     image.thumbnail((width, width), Image.Resampling.LANCZOS)
     file = io.BytesIO()
     image.save(file, "WEBP", quality=_QUALITY, method=2)

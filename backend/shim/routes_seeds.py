@@ -14,6 +14,7 @@ from PIL import Image
 from backend.shim.answers import Code, ErrorAnswer, RefusedError, json_answer
 from backend.shim.daemon import Daemon
 from backend.utils.file_ops import write_atomic
+from backend.utils.picture_colours import rgb_of
 
 MAX_PIXELS = 40_000_000
 _FOLDER = "uploads"
@@ -82,7 +83,7 @@ def clean_picture(data: bytes, wanted: str) -> bytes:
                     413, Code.TOO_LARGE, f"{opened.width}x{opened.height} is more than {MAX_PIXELS:,} pixels"
                 )
             opened.draft("RGB", (_LONGEST_SIDE, _LONGEST_SIDE))
-            pixels = opened.convert("RGB")
+            pixels = rgb_of(opened)
     except RefusedError:
         raise
     except Exception as error:  # noqa: BLE001 - decoders raise whatever they like at broken bytes

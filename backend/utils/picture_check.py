@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from backend.errors import PictureRejected
+from backend.utils.picture_colours import rgb_of
 from backend.utils.picture_formats import FORMATS, Encoding, pixels_of
 from backend.utils.png_writer import png_of
 
@@ -63,7 +64,7 @@ def to_png(data: bytes) -> bytes:
         PictureRejected: With the reason "broken".
     """
     image = _decode(data, max_pixels=Image.MAX_IMAGE_PIXELS or 2**27)
-    return png_of(np.asarray(image.convert("RGB")))
+    return png_of(np.asarray(rgb_of(image)))
 
 
 def encoded_for(encoding: Encoding, data: bytes, facts: PictureFacts) -> tuple[bytes, PictureFacts]:
@@ -99,7 +100,7 @@ def _sample(image: Image.Image) -> NDArray[np.uint8]:
     shrink = max(1.0, (image.width * image.height / _SAMPLE_PX) ** 0.5)
     size = (max(1, round(image.width / shrink)), max(1, round(image.height / shrink)))
     small = image.resize(size, Image.Resampling.NEAREST) if shrink > 1.0 else image
-    return np.asarray(small.convert("RGB")).reshape(-1, 3)
+    return np.asarray(rgb_of(small)).reshape(-1, 3)
 
 
 def _judge(pixels: NDArray[np.uint8]) -> None:

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
+from backend.utils.picture_colours import rgb_of
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -128,7 +130,7 @@ def pixels_of(data: bytes) -> Pixels:
     from PIL import Image
 
     with Image.open(io.BytesIO(data)) as image:
-        return np.asarray(image.convert("RGB"))
+        return np.asarray(rgb_of(image))
 
 
 def size_of(data: bytes) -> tuple[int, int]:
