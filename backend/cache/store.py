@@ -24,6 +24,7 @@ from backend.cache.row_codec import (
     vector_from,
 )
 
+_MOST_ROWS = 2**62
 ROW_BYTES = 1024
 """What a row with its indexes takes, about; a vector comes on top."""
 
@@ -281,7 +282,7 @@ class MemoryStore(Database):
             words,
             words,
             limit,
-            offset,
+            min(offset, _MOST_ROWS),
         )
         return [memory for memory in map(memory_from, rows) if memory is not None]
 

@@ -27,6 +27,8 @@ _ASK_S = 10.0
 _JUDGING = ("rebuild", "import")
 _KNOWN = "known"
 _MOST_NAMED = 20
+_MOST_NUMBER = 10**12
+_MOST_QUOTED = 70
 
 Ask = Callable[[Mapping[str, Any]], dict[str, Any]]
 
@@ -38,8 +40,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--json", action="store_true", help="the answer as JSON")
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     ls = actions.add_parser("ls", help="list memories")
-    ls.add_argument("--limit", type=_at_least(1), default=20, metavar="N", help="so many, at most 200")
-    ls.add_argument("--offset", type=_at_least(0), default=0, metavar="N", help="pass so many over")
+    ls.add_argument("--limit", type=_whole_number(1), default=20, metavar="N", help="so many, at most 200")
+    ls.add_argument("--offset", type=_whole_number(0), default=0, metavar="N", help="pass so many over")
     ls.add_argument("--order", choices=("newest", "oldest", "beauty", "shown"), default="newest")
     for name, what in (
         ("show", "all that is known of one"),
@@ -47,41 +49,69 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         ("unpin", "keep it no longer than others"),
         ("forget", "remove one, with its files"),
     ):
-        actions.add_parser(name, help=what).add_argument("id", help="its id, or the beginning of it")
+        actions.add_parser(name, help=what).add_argument(
+            "id", type=_text, help="its id, or the beginning of it"
+        )
     check = actions.add_parser("check", help="compare rows with files, both ways")
     check.add_argument("--repair", action="store_true", help="mend what can be")
     actions.add_parser("rebuild", help="judge all pictures again")
-    export = actions.add_parser("export", help="write all of it to a new folder, .zip or .tar")
+    export = actions.add_parser(
+        "export", help="write all of it to a new folder, .zip or .tar, by the path's end"
+    )
     export.add_argument("path", type=Path)
-    bring = actions.add_parser("import", help="bring an export in, or a folder of your own pictures")
+    bring = actions.add_parser(
+        "import",
+        help="bring an export in, or a folder of your own pictures",
+        description="Bring an export in, with what it says of each memory (pinned, when added, how often "
+        "shown), or a folder of your own pictures. Each comes in as if it were new: what is like one that is "
+        "there is not taken. How the pictures of an export look is judged anew while the dream runs.",
+    )
     bring.add_argument("path", type=Path)
     bring.add_argument(
         "--pictures",
         action="store_true",
         help="it is a folder of your own pictures: seeds (subfolders are left out)",
     )
-    bring.add_argument("--pinned", action="store_true", help="never let them go")
+    bring.add_argument("--pinned", action="store_true", help="never let them go; with --pictures")
     return parser
 
 
-def _at_least(least: int) -> Callable[[str], int]:
+def _whole_number(least: int) -> Callable[[str], int]:
     def number(written: str) -> int:
         try:
             found = int(written)
         except ValueError:
             found = least - 1
-        if found < least:
-            raise argparse.ArgumentTypeError(f"{written!r}: a whole number from {least}")
+        if not least <= found <= _MOST_NUMBER:
+            raise argparse.ArgumentTypeError(
+                f"{written[:_MOST_QUOTED]!a}: a whole number from {least} to {_MOST_NUMBER}"
+            )
         return found
 
     return number
 
 
+def _text(written: str) -> str:
+    """What a shell handed over need not be text: bytes that are none come as halves of surrogate pairs."""
+    try:
+        written.encode()
+    except UnicodeEncodeError:
+        raise argparse.ArgumentTypeError(f"{written[:_MOST_QUOTED]!a}: text in UTF-8") from None
+    return written
+
+
 def run(args: argparse.Namespace) -> int:
     """Do what was asked; returns the exit status."""
     from backend.config import load_settings
-    from backend.errors import AlreadyRunning, ConfigError, MemoryOff, StorageError
+    from backend.errors import AlreadyRunning, ConfigError, MemoryOff, NoDaemon, StorageError
 
+    if args.action == "import" and args.pinned and not args.pictures:
+        print(
+            "--pinned: only with --pictures; an export itself says which of its memories are pinned, and "
+            "`memory pin ID` pins others",
+            file=sys.stderr,
+        )
+        return exit_codes.USAGE
     asked = {
         name: str(value.absolute()) if isinstance(value, Path) else value
         for name, value in vars(args).items()
@@ -100,6 +130,9 @@ def run(args: argparse.Namespace) -> int:
     except AlreadyRunning as error:
         print(error, file=sys.stderr)
         return exit_codes.ALREADY_RUNNING
+    except NoDaemon as error:  # it was there when the memory was asked for
+        print(f"the daemon went away before it was done with that: {error}", file=sys.stderr)
+        return exit_codes.NO_DAEMON
     except StorageError as error:
         print(error, file=sys.stderr)
         return exit_codes.STORAGE
@@ -208,7 +241,7 @@ def _check_lines(answer: Mapping[str, Any]) -> Iterator[str]:
     yield from (f"  {count} x {flaw}" for flaw, count in report["counts"].items())
     for finding in report["findings"][:20]:
         mended = " (mended)" if finding["repaired"] else ""
-        yield f"    {finding['where']}: {finding['flaw']}{mended}"
+        yield printable(f"    {finding['where']}: {finding['flaw']}{mended}")
     if answer["whole"]:
         yield "nothing is wrong"
     else:

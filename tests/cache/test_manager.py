@@ -389,6 +389,12 @@ def test_files_of_a_commit_that_the_disk_failed_stay_until_check(
         assert [row.picture for row in memory.iterate()] == [left]
 
 
+def test_a_page_beyond_all_numbers_is_empty(tmp_path: Path) -> None:
+    with open_memory(tmp_path) as memory:
+        added(memory, new(0))
+        assert memory.iterate(10**30) == []
+
+
 def test_a_newer_database_is_left_alone(tmp_path: Path) -> None:
     open_memory(tmp_path).close()
     with sqlite3.connect(tmp_path / DATABASE) as connection:

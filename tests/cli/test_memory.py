@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 import backend.memory_assembly
 from backend.cli import exit_codes
+from backend.errors import NoDaemon
 from main import main
 from tests.fakes.memory_engine import picture
 
@@ -110,8 +112,70 @@ def test_a_memory_that_is_switched_off_says_so_and_how_to_look_all_the_same(
     assert ask("ls")[0] == exit_codes.OK
 
 
-@pytest.mark.parametrize("words", [("--limit", "0"), ("--limit", "many"), ("--offset", "-1")])
-def test_a_number_that_makes_no_sense_is_refused_by_name(ask: Ask, words: tuple[str, str]) -> None:
+@pytest.mark.parametrize(
+    "words", [("--limit", "0"), ("--limit", "many"), ("--offset", "-1"), ("--offset", "99999999999999999999")]
+)
+def test_a_number_that_makes_no_sense_is_refused_by_name(
+    ask: Ask, words: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as caught:
         ask("ls", *words)
     assert caught.value.code == exit_codes.USAGE
+    assert f"argument {words[0]}: '{words[1]}': a whole number from " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("action", ["show", "pin", "unpin", "forget"])
+def test_an_id_that_is_no_text_is_refused_by_name(
+    ask: Ask, action: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        ask(action, os.fsdecode(b"ab\xff\xfe"))
+    assert caught.value.code == exit_codes.USAGE
+    assert r"argument id: 'ab\udcff\udcfe': text in UTF-8" in capsys.readouterr().err
+
+
+def test_a_daemon_that_ends_while_it_works_on_the_memory_is_told_in_a_sentence(
+    ask: Ask, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    answers = iter([{"ok": True}, {"ok": True, "task": 1, "done": False}])
+
+    def daemon(path: Path, *_: object) -> dict[str, object]:
+        try:
+            return next(answers)
+        except StopIteration:
+            raise NoDaemon(path, "Connection refused") from None
+
+    monkeypatch.setattr("backend.utils.control.ask", daemon)
+    monkeypatch.setattr("backend.cli.memory._POLL_S", 0.0)
+    assert ask("export", tmp_path / "all.zip") == (
+        exit_codes.NO_DAEMON,
+        "",
+        "the daemon went away before it was done with that: no Dreamloop answers at "
+        f"{tmp_path / 'st' / 'control.sock'}: Connection refused\n",
+    )
+
+
+def test_an_option_that_an_export_has_no_use_for_is_refused_before_anything_is_done(
+    ask: Ask, tmp_path: Path
+) -> None:
+    status, _, said = ask("import", "--pinned", tmp_path / "all.zip")
+    assert status == exit_codes.USAGE
+    assert said.startswith("--pinned: only with --pictures; an export itself says which")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_archive_of_a_kind_that_cannot_be_written_is_refused_with_what_can(
+    ask: Ask, tmp_path: Path
+) -> None:
+    status, _, said = ask("export", tmp_path / "all.tar.gz")
+    assert status == exit_codes.REFUSED
+    assert "can be written to a new folder, .zip or .tar, not .gz" in said
+
+
+def test_what_a_check_names_writes_no_commands_to_the_terminal(ask: Ask, mine: Path, tmp_path: Path) -> None:
+    ask("import", "--pictures", mine)
+    strange = tmp_path / "out" / "memory" / "pictures" / "ab" / os.fsdecode(b"\x1b[31m\xff.png")
+    strange.parent.mkdir(exist_ok=True)
+    strange.write_bytes(b"")
+    status, said, _ = ask("check")
+    assert (status, said.encode().count(b"\x1b")) == (exit_codes.OK, 0)
