@@ -147,6 +147,11 @@ class InjectionPolicy:
             self._busy -= 1
             self._quiet_until_s = now_s + self._settings.cooldown_s
             return None
+        return self._choose(now_s, state, candidates, fresh_comes=fresh_comes)
+
+    def _choose(
+        self, now_s: float, state: CollapseState, candidates: Sequence[Candidate], *, fresh_comes: bool
+    ) -> Injection | None:
         if not self._is_due(now_s, state, self._saved):
             return None
         urgency = self._urgency(state)
@@ -154,6 +159,33 @@ class InjectionPolicy:
         if best is None or weight <= 0.0 or (fresh_comes and not self._will_do(weight, best)):
             return None
         return self._chosen(best, urgency, state, now_s)
+
+    def instead(
+        self,
+        failed: Injection,
+        now_s: float,
+        state: CollapseState,
+        candidates: Sequence[Candidate],
+        *,
+        fresh_comes: bool = False,
+    ) -> Injection | None:
+        """Another choice on the same keyframe for one that could not be folded in, which costs nothing then.
+
+        That one rests as if it had been shown, so that it is not tried again on every keyframe.
+        """
+        self._saved = min(self._saved + failed.keyframes, 2.0 * self._settings.keyframes)
+        self._busy = 0
+        return self._choose(now_s, state, candidates, fresh_comes=fresh_comes)
+
+    def asked_for(self, injection: Injection, now_s: float) -> None:
+        """Somebody had this folded in on this keyframe; to be called instead of `decide`."""
+        self._earn()
+        self._book(injection.id, injection.keyframes, now_s)
+
+    @property
+    def under_way(self) -> bool:
+        """Whether an arc has not reached its end: another one would cut it short."""
+        return self._busy > 0
 
     def wants_fresh(self, now_s: float, state: CollapseState, candidates: Sequence[Candidate]) -> bool:
         """Whether a fresh picture should be dreamt: an arc is due soon, and no candidate does well."""
@@ -219,18 +251,21 @@ class InjectionPolicy:
         weakest, strongest = self._settings.weakest, self._settings.strongest
         keyframes = self._settings.keyframes
         strength = min(_clamp(weakest + (strongest - weakest) * urgency), MAX_STRENGTH)
-        self._saved -= keyframes
-        self._busy = keyframes + DELAY - 1
-        self._used_s[best.id] = now_s
-        self._used_s.move_to_end(best.id)
-        while len(self._used_s) > _REMEMBERED:
-            self._used_s.popitem(last=False)
+        self._book(best.id, keyframes, now_s)
         reason = (
             f"{_WHY[state.kind]} (level {state.level:.2f}, {state.effective_number:.1f} distinct pictures): "
             f"{_CALLED[best.source]} of similarity {best.similarity:.2f} "
             f"is folded in over {keyframes} keyframes"
         )
         return Injection(best.id, strength, keyframes, reason, best.source)
+
+    def _book(self, used_id: str, keyframes: int, now_s: float) -> None:
+        self._saved = max(self._saved - keyframes, 0.0)
+        self._busy = keyframes + DELAY - 1
+        self._used_s[used_id] = now_s
+        self._used_s.move_to_end(used_id)
+        while len(self._used_s) > _REMEMBERED:
+            self._used_s.popitem(last=False)
 
     def state(self, now_s: float) -> dict[str, object]:
         """All that it knows, as plain JSON; times as seconds ago, for clocks start anew."""

@@ -43,6 +43,8 @@ _NEIGHBOURS = 48
 _SAVE_EVERY = 20
 _RECENT = 24
 _LONGEST_WAIT_S = 1.0
+# Of the candidates, on one keyframe: each that fails may have waited for the engine.
+_TRIES = 3
 _WISHED_STRENGTH, _WISHED_KEYFRAMES = 0.9, 5
 # CLIP on a small CPU, with torch to be loaded first, or a seed that waits for a slow engine.
 _TURN_S = 300.0
@@ -223,6 +225,8 @@ class Scorer:
     def wish(self, memory_id: str) -> None:
         """Fold this memory in with the next keyframe that is judged, whatever the policy thinks.
 
+        While another arc is under way it waits for the end of that.
+
         Raises:
             ValueError: It cannot be folded in; the message says why.
         """
@@ -325,20 +329,29 @@ class Scorer:
         policy = self._policy
         if policy is None:
             return
-        wished, self._wished = self._wished, None
-        if wished is not None:
-            self._fold_in(
-                keyframe, Injection(wished, _WISHED_STRENGTH, _WISHED_KEYFRAMES, "somebody asked for it")
-            )
-            return
         now, state = self._clock(), self.state
+        if not policy.under_way and self._fulfils_wish(keyframe, policy, now):
+            return
         candidates = []
         if state.level >= self._look_from:
             candidates = self._medicine.candidates(judgement, keyframe.prompt.theme, self._recent)
         comes = policy.wants_fresh(now, state, candidates) and self._has_fresh_coming()
         chosen = policy.decide(now, state, candidates, fresh_comes=comes)
-        if chosen is not None:
-            self._fold_in(keyframe, chosen)
+        tried = 0
+        while chosen is not None and not self._folds_in(keyframe, chosen):
+            tried += 1
+            others = candidates if tried < _TRIES else []
+            chosen = policy.instead(chosen, now, state, others, fresh_comes=comes)
+
+    def _fulfils_wish(self, keyframe: Keyframe, policy: InjectionPolicy, now: float) -> bool:
+        wished, self._wished = self._wished, None
+        if wished is None:
+            return False
+        asked = Injection(wished, _WISHED_STRENGTH, _WISHED_KEYFRAMES, "somebody asked for it")
+        if not self._folds_in(keyframe, asked):
+            return False
+        policy.asked_for(asked, now)
+        return True
 
     def _has_fresh_coming(self) -> bool:
         """Whether there will be a fresh picture; one is ordered if need be."""
@@ -346,12 +359,12 @@ class Scorer:
             waits = any(offer.aside for offer in self._offers)
         return waits or self._errand.order()
 
-    def _fold_in(self, keyframe: Keyframe, chosen: Injection) -> None:
+    def _folds_in(self, keyframe: Keyframe, chosen: Injection) -> bool:
         try:
             latent = self._medicine.latent_of(chosen.id)
         except DreamloopError as error:
             log.warning("%s cannot be folded in: %s", chosen.id[:12], error)
-            return
+            return False
         arc = Arc(chosen.id, latent, arc_weights(chosen.strength, chosen.keyframes), chosen.reason)
         self._memory.shown(chosen.id)
         self._recent.append(chosen.id)
@@ -369,6 +382,7 @@ class Scorer:
         )
         log.info("from keyframe %d: %s", keyframe.number, chosen.reason, extra=EVENT)
         self._inject(arc)
+        return True
 
     def _keep_state(self) -> None:
         state: dict[str, object] = {"version": 1, "detectors": self._watching.state()}

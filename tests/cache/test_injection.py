@@ -53,6 +53,32 @@ def first(settings: InjectionSettings, state: CollapseState, candidates: list[Ca
     return next((found for at in range(50) if (found := policy.decide(at, state, candidates))), None)
 
 
+def test_a_candidate_that_could_not_be_folded_in_costs_nothing_and_the_next_best_is_chosen() -> None:
+    settings, some = InjectionSettings(cooldown_s=100.0), many(4)
+    policy, tries = InjectionPolicy(settings), []
+    until = next(at for at in range(99) if (chosen := policy.decide(float(at), ILL, some)))
+    while chosen is not None and len(tries) < 9:
+        tries.append(chosen.id)
+        chosen = policy.instead(chosen, float(until), ILL, some)
+    assert sorted(tries) == sorted(one.id for one in some), "each of them once, and then nothing"
+    assert not policy.under_way
+    other = replace(MEMORY, id="another")
+    again = policy.decide(until + 1.0, ILL, [*some, other])
+    assert again is not None, "nothing was spent, and no cooldown begun"
+    assert again.id == "another"
+
+
+def test_what_somebody_asked_for_is_an_arc_like_any_other() -> None:
+    policy = saved_up(InjectionSettings(share=0.5, cooldown_s=30.0))
+    policy.asked_for(Injection("wished", 0.9, 5, "asked"), 50.0)
+    decided = [(at, policy.decide(float(at), ILL, many(9))) for at in range(51, 120)]
+    under_way = 5 + DELAY - 1
+    first_at = next(at for at, chosen in decided if chosen)
+    assert first_at >= 50 + under_way + 30
+    wished = replace(MEMORY, id="wished")
+    assert policy.score(wished, 0.5, 51.0) < 0.1 * policy.score(MEMORY, 0.5, 51.0), "it was just shown"
+
+
 def test_a_healthy_dream_is_left_alone() -> None:
     assert first(EAGER, WELL, [MEMORY]) is None
 

@@ -3,21 +3,29 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from backend.cache.collapse import CollapseState
-from backend.cache.injection import Candidate, Injection, InjectionPolicy, Source
+from backend.cache.injection import (
+    DELAY,
+    Candidate,
+    Injection,
+    InjectionPolicy,
+    InjectionSettings,
+    Source,
+)
 from backend.cache.matching import Identity, Judgement, Vectors
 from backend.cache.memory_row import Added, Memory, NewMemory, Origin, Refusal, Refused
 from backend.core.folding import Arc
 from backend.core.generator import Keyframe
 from backend.core.jobs import FileRef
 from backend.core.scorer import Scorer
-from backend.errors import StorageError
+from backend.errors import EngineUnreachable, StorageError
 from backend.interpolation.latent_encoder import write_latents
 from backend.utils.picture_check import PictureFacts
 from backend.utils.prompt_manager import Prompt
@@ -337,8 +345,6 @@ def test_a_state_that_makes_no_sense_is_passed_over(stored: object) -> None:
 
 
 def test_a_memory_that_cannot_be_read_is_left_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    from pathlib import Path
-
     desk = Desk()
     desk.seed()
 
@@ -355,8 +361,6 @@ def test_a_memory_that_cannot_be_read_is_left_where_it_is(monkeypatch: pytest.Mo
 def test_a_disk_that_is_full_costs_the_memory_of_a_keyframe_and_nothing_else(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from pathlib import Path
-
     desk = Desk()
     desk.seed()
 
@@ -367,6 +371,102 @@ def test_a_disk_that_is_full_costs_the_memory_of_a_keyframe_and_nothing_else(
     dream_until_folded(desk)
     assert desk.scorer.remembered == 0
     assert desk.album.room_made > 0
+
+
+@dataclass
+class StandsStill(Judge):
+    """To which each keyframe is nearly the same, and what is not a keyframe somewhat different."""
+
+    def judge(self, picture: bytes, prompt: str) -> Judgement:
+        near = np.ones(8, np.float32) / np.float32(8**0.5) + 1e-3 * vector(picture)
+        return Judgement((near / np.linalg.norm(near)).astype(np.float32), self.identity, 0.5, None)
+
+
+def ill_desk(**other: object) -> tuple[Desk, list[int]]:
+    """A desk whose dream stands still, with the real policy, and the keyframes at which arcs were begun."""
+    desk = Desk(judge=StandsStill(), policy=None, errand=Errand(comes=False), **other)  # type: ignore[arg-type]
+    begun: list[int] = []
+    desk.scorer._inject = lambda arc: (desk.arcs.append(arc), begun.append(desk.scorer.judged))  # type: ignore[assignment, func-returns-value]
+    desk.scorer._medicine._wall = lambda: NOW + timedelta(hours=10)
+    desk.scorer.use(InjectionPolicy(InjectionSettings(cooldown_s=0.0)))
+    return desk, begun
+
+
+def test_a_seed_that_cannot_be_encoded_does_not_spend_what_the_next_one_needs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    desk, begun = ill_desk()
+    seeds = [desk.seed(b"seed %d" % number) for number in range(12)]
+    tried: list[bytes] = []
+
+    def encode(picture: bytes) -> torch.Tensor:
+        tried.append(picture)
+        if len(tried) < 3:
+            raise EngineUnreachable("http://x", "gone")
+        return torch.zeros(1, 4, 2, 2)
+
+    monkeypatch.setattr(desk.scorer._medicine, "_encode", encode)
+    for number in range(1, 60):
+        desk.dream(number, latent=False)
+        if tried:
+            break
+    assert len(tried) == len(set(tried)) == 3, "each is tried once, on one keyframe"
+    assert begun == [desk.scorer.judged]
+    assert desk.arcs[0].memory_id in seeds
+    assert desk.scorer.injections == 1
+
+
+def test_where_no_candidate_can_be_had_few_are_tried_on_a_keyframe(monkeypatch: pytest.MonkeyPatch) -> None:
+    desk, begun = ill_desk()
+    for number in range(30):
+        desk.seed(b"seed %d" % number)
+    tried: list[int] = []
+
+    def encode(_picture: bytes) -> torch.Tensor:
+        tried.append(desk.scorer.judged)
+        raise EngineUnreachable("http://x", "gone")
+
+    monkeypatch.setattr(desk.scorer._medicine, "_encode", encode)
+    for number in range(1, 60):
+        desk.dream(number, latent=False)
+    assert tried
+    assert max(tried.count(one) for one in tried) == 3
+    assert len(tried) <= 30, "none of them twice"
+    assert begun == []
+
+
+def test_a_wish_waits_for_the_end_of_an_arc_and_the_policy_for_the_end_of_the_wish() -> None:
+    desk, begun = ill_desk()
+    for number in range(12):
+        desk.seed(b"seed %d" % number)
+    at = 0
+    while not begun and at < 100:
+        at += 1
+        desk.dream(at, latent=False)
+    wished = desk.seed(b"what somebody likes")
+    desk.scorer.wish(wished)
+    while len(begun) < 3 and at < 200:
+        at += 1
+        desk.dream(at, latent=False)
+    assert desk.arcs[1].memory_id == wished
+    assert begun[1] - begun[0] >= 3 + DELAY
+    assert begun[2] - begun[1] >= 5 + DELAY
+
+
+def test_a_wish_that_cannot_be_fulfilled_leaves_the_policy_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: str) -> bytes:
+        raise StorageError(Path("x"), OSError(5, "Input/output error"))
+
+    desk, begun = ill_desk()
+    wished = desk.seed(b"what somebody likes")
+    desk.dream(1, latent=False)
+    before = desk.scorer._policy.state(0.0)  # type: ignore[union-attr]
+    monkeypatch.setattr(desk.album, "picture", broken)
+    desk.scorer.wish(wished)
+    desk.dream(2, latent=False)
+    after = desk.scorer._policy.state(0.0)  # type: ignore[union-attr]
+    assert (begun, after["used_s_ago"], after["quiet_s"]) == ([], {}, 0.0)
+    assert after["saved"] > before["saved"]  # type: ignore[operator]
 
 
 def test_where_nothing_can_be_folded_in_a_fresh_picture_is_ordered_and_waited_for() -> None:
