@@ -162,7 +162,7 @@ class Database:
             with self._errors(), contextlib.closing(self._connect()) as connection:
                 self._checking = connection
                 told = [str(row[0]) for row in connection.execute(f"PRAGMA {pragma}(3)")]
-                told = told if told != ["ok"] else _missing(connection) or told
+                told = told if told != ["ok"] else _not_ours(connection) or told
         except DatabaseDamaged as damage:
             return str(damage)
         finally:
@@ -254,7 +254,11 @@ class Database:
         return _ERRNOS.get(code, errno.EIO)
 
 
-def _missing(connection: sqlite3.Connection) -> list[str]:
-    """What SQLite does not miss: tables and indexes of ours that are gone."""
-    there = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
-    return [f"{name} is gone" for name in sorted(_NAMES - there)]
+def _not_ours(connection: sqlite3.Connection) -> list[str]:
+    """What SQLite does not mind: tables and indexes that are gone, and triggers and views of a stranger."""
+    there = {
+        (str(kind), str(name)) for kind, name in connection.execute("SELECT type, name FROM sqlite_master")
+    }
+    gone = _NAMES - {name for kind, name in there if kind in ("table", "index")}
+    strange = sorted(f"a {kind} named {name[:80]!r}" for kind, name in there if kind in ("trigger", "view"))
+    return [*(f"{name} is gone" for name in sorted(gone)), *strange]

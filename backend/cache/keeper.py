@@ -23,6 +23,7 @@ from backend.cache.picture_files import LATENTS, PICTURES, MemoryFiles, is_ours,
 from backend.cache.policy import MemoryLimits, Policy
 from backend.cache.quarantine import set_aside
 from backend.cache.row_codec import vectors_from
+from backend.cache.salvage import Facts, salvaged
 from backend.cache.store import NOBODY, MemoryStore, Sizes, Standing
 from backend.cache.told import memory_told
 from backend.cache.vector_index import VectorIndex
@@ -267,13 +268,15 @@ class Keeper:
         self._early.clear()
 
     def _remake_rows(self) -> None:
-        """Rows for the pictures that have none, from what the pictures tell of themselves."""
+        """Rows for pictures that have none, from what they tell and what can be read of the lost rows."""
+        known = salvaged(self._folder)
         latents = {owner_of(path): path for path in self._files.walk(LATENTS) if is_ours(path)}
         pictures = [path for path in self._files.walk(PICTURES) if is_ours(path)]
         for start in range(0, len(pictures), 100):
             if self._interrupted():
                 return
-            self.adopt({path: latents.get(owner_of(path)) for path in pictures[start : start + 100]})
+            page = pictures[start : start + 100]
+            self.adopt({path: latents.get(owner_of(path)) for path in page}, known)
         with self.writing, self.store.transaction():
             self.store.rebuilding(False)
         if pictures:
@@ -310,14 +313,20 @@ class Keeper:
             for standing in gone:
                 self.store.delete(standing.key)
 
-    def adopt(self, pictures: Mapping[str, str | None]) -> None:
-        """Makes rows for pictures, with their latents, from what they tell; broken ones are set aside."""
+    def adopt(self, pictures: Mapping[str, str | None], known: Mapping[str, Facts] | None = None) -> None:
+        """Makes rows for pictures, with their latents, from what they tell; broken ones are set aside.
+
+        Args:
+            pictures: Their paths, and those of their latents.
+            known: What else is known of some, by their ids.
+        """
         with self.writing:
             # Looked at before the transaction: what is set aside stays so whatever becomes of the rest.
             found = [self._told_by(path, latent) for path, latent in pictures.items()]
             with self.store.transaction():
                 for memory, sizes in filter(None, found):
-                    self.store.insert(memory, sizes, None, NOBODY)
+                    facts = (known or {}).get(memory.id, {})
+                    self.store.insert(replace(memory, **facts), sizes, None, NOBODY)
 
     def remake(self, key: int, path: str, latent: str | None, facts: Mapping[str, Any]) -> None:
         """Puts a row made from a picture in the place of one that makes no sense.

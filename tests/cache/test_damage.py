@@ -98,19 +98,65 @@ def test_a_damaged_database_is_set_aside_and_remade_from_the_pictures(tmp_path: 
 def test_damage_where_nobody_has_looked_yet_is_found_at_opening(tmp_path: Path) -> None:
     with open_memory(tmp_path) as memory:
         ids = {added(memory, new(number)) for number in range(8)}
-    connection = sqlite3.connect(tmp_path / DATABASE)
-    page, size = connection.execute(
-        "SELECT rootpage, page_size FROM sqlite_master, pragma_page_size "
-        "WHERE name = 'sqlite_autoindex_memories_1'"
-    ).fetchone()
-    connection.close()
-    with (tmp_path / DATABASE).open("r+b") as file:
-        file.seek((page - 1) * size)
-        file.write(b"\xa5" * size)
+    _spoil_page(tmp_path, "sqlite_autoindex_memories_1")
     with open_memory(tmp_path) as memory:
         assert {row.id for row in memory.iterate()} == ids
         assert len(list(tmp_path.glob(f"{DATABASE}.corrupt.*"))) == 1
         assert memory.check().whole
+
+
+def _spoil_page(folder: Path, name: str) -> None:
+    """Writes over the first page of an index or a table."""
+    connection = sqlite3.connect(folder / DATABASE)
+    page, size = connection.execute(
+        "SELECT rootpage, page_size FROM sqlite_master, pragma_page_size WHERE name = ?", (name,)
+    ).fetchone()
+    connection.close()
+    with (folder / DATABASE).open("r+b") as file:
+        file.seek((page - 1) * size)
+        file.write(b"\xa5" * size)
+
+
+@pytest.mark.parametrize("spoilt", ["sqlite_autoindex_memories_1", "vectors", "totals", "memories_by_worth"])
+def test_what_no_picture_tells_is_read_from_the_rows_that_were_set_aside(tmp_path: Path, spoilt: str) -> None:
+    with open_memory(tmp_path) as memory:
+        ids = [added(memory, new(number, shows_prompt=0.25)) for number in range(4)]
+        memory.pin(ids[2], True)
+        memory.shown(ids[1])
+        shown = memory.get(ids[1])
+    _spoil_page(tmp_path, spoilt)
+    with open_memory(tmp_path) as memory:
+        rows = {row.id: row for row in memory.iterate()}
+        assert [rows[one].pinned for one in ids] == [False, False, True, False]
+        assert shown is not None
+        assert (rows[ids[1]].times_shown, rows[ids[1]].last_shown_at) == (1, shown.last_shown_at)
+        assert rows[ids[0]].shows_prompt == 0.25
+        assert memory.check().whole
+
+
+def test_a_view_in_the_place_of_the_rows_is_not_read(tmp_path: Path) -> None:
+    with open_memory(tmp_path) as memory:
+        one = added(memory, new(1))
+    connection = sqlite3.connect(tmp_path / DATABASE)
+    with connection:
+        endless = "WITH RECURSIVE n (id) AS (SELECT 1 UNION ALL SELECT id + 1 FROM n) SELECT id FROM n"
+        connection.executescript(f"DROP TABLE memories; CREATE VIEW memories AS {endless}; DROP TABLE totals")
+    connection.close()
+    with open_memory(tmp_path) as memory:
+        assert [row.id for row in memory.iterate()] == [one]
+
+
+def test_a_trigger_that_lets_nothing_in_is_damage(tmp_path: Path) -> None:
+    with open_memory(tmp_path) as memory:
+        one = added(memory, new(1, pinned=True))
+    connection = sqlite3.connect(tmp_path / DATABASE)
+    connection.execute("CREATE TRIGGER no BEFORE INSERT ON memories BEGIN SELECT RAISE(ABORT, 'no'); END")
+    connection.close()
+    with open_memory(tmp_path) as memory:
+        assert isinstance(memory.add(new(2)), Added)
+        row = memory.get(one)
+        assert row is not None
+        assert row.pinned
 
 
 def test_a_log_without_sense_does_not_spoil_what_is_made_anew(tmp_path: Path) -> None:
