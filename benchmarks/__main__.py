@@ -19,6 +19,7 @@ from benchmarks import (
     memory_cure,
     memory_query,
     node_pack,
+    pacing,
     paint,
     paths,
     restarts,
@@ -142,6 +143,7 @@ _PARTS: dict[str, Callable[[bool], list[Row]]] = {
     "memory_cure": memory_cure.rows,
     "memory_query": memory_query.table,
     "node_pack": node_pack.rows,
+    "pacing": pacing.rows,
     "paint": _paint,
     "paths": paths.rows,
     "restarts": restarts.rows,
@@ -167,8 +169,15 @@ def main() -> None:
         metavar="URL",
         help="node_pack: a real ComfyUI with Dreamloop's nodes installed, and a checkpoint",
     )
+    parser.add_argument(
+        "--frame-px",
+        type=int,
+        choices=node_pack.SIZES_PX,
+        default=node_pack.size_px,
+        help="node_pack: width and height of its frames (%(default)s)",
+    )
     args = parser.parse_args()
-    node_pack.url = args.comfyui_url
+    node_pack.url, node_pack.size_px = args.comfyui_url, args.frame_px
     unknown = set(args.parts) - set(_PARTS)
     if unknown:
         parser.error(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(_PARTS)}")
