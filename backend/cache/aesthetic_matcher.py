@@ -171,7 +171,8 @@ class AestheticMatcher:
         score = float(matcher.scores(embeddings, [picture])[0])
         words = self._embedded_words(matcher, prompt)
         shows = None if words is None else float(np.clip(embeddings[0] @ words, -1.0, 1.0))
-        return Judgement(embeddings[0], matcher.identity, _clamped(score), shows)
+        near = matcher.thresholds.near
+        return Judgement(embeddings[0], matcher.identity, _clamped(score), shows, near)
 
     def _embedded_words(self, matcher: Matcher, prompt: str) -> Vectors | None:
         """Kept for as long as the prompt stays."""

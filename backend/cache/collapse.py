@@ -23,6 +23,8 @@ from backend.cache.coverage import Coverage, Vectors, measure, similarities
 
 _VERSION = 1
 _TINY = 1e-9
+_ILL = 0.25
+"""Level from which on a window is no healthy one."""
 _ROUNDING = 1e-6
 """By so much a measured distance may be below 0."""
 
@@ -62,6 +64,8 @@ class CollapseSettings:
         window: Keyframes that are looked at together.
         healthy: Healthy keyframes from which a reference is frozen where none is calibrated.
         duplicate: Cosine similarity above which two pictures of this embedding are the same one.
+        near: Cosine similarity above which two pictures of this embedding are alike; 1 where nobody told.
+            From a window whose pictures are that alike on the average nothing is learnt.
         enter: Level at which a collapse begins, held for ``patience`` keyframes.
         leave: Level below which it ends, held as long.
     """
@@ -69,6 +73,7 @@ class CollapseSettings:
     window: int = 24
     healthy: int = 200
     duplicate: float = 0.995
+    near: float = 1.0
     enter: float = 0.5
     leave: float = 0.3
     patience: int = 3
@@ -197,9 +202,21 @@ class CollapseDetector:
         return not now
 
     def _blatant(self) -> Reference:
-        """Until a reference is frozen, only copies of one picture, or of two, are called a collapse."""
+        """Until a reference is frozen, only what the embedding itself calls copies, or alike, is a collapse.
+
+        A dream that is ill from its first picture is given medicine by that, and only what it is once it has
+        recovered becomes the reference. An embedding that tells no `near` knows but copies of one picture, or
+        of two: with that, an ill dream of pictures that differ a little is taken for a healthy one.
+        """
         copy = 1.0 - self._settings.duplicate
-        return Reference(scale=copy, effective_number=4.0, dispersion=copy, step=copy, returning=1.5)
+        alike = max(copy, 1.0 - self._settings.near)
+        return Reference(scale=copy, effective_number=4.0, dispersion=alike, step=copy, returning=1.5)
+
+    def _believed(self, stored: Reference | None) -> Reference | None:
+        """None for one that was frozen from pictures that are all alike."""
+        if stored is None or _missing(stored.dispersion, self._blatant().dispersion) >= _ILL:
+            return None
+        return stored
 
     def _learn(self, newest: Vectors, *, healthy: bool) -> None:
         if healthy:
@@ -237,7 +254,7 @@ class CollapseDetector:
         if not {len(one) for one in (*read.window, *read.healthy)} <= wished:
             return False
         if not self._calibrated:
-            self._reference = read.reference
+            self._reference = self._believed(read.reference)
         self._window.clear()
         self._window.extend(read.window)
         self._nearest.clear()
@@ -272,7 +289,7 @@ def _level(coverage: Coverage, reference: Reference) -> tuple[float, CollapseKin
     narrow = _missing(coverage.dispersion, reference.dispersion)
     swings = _missing(2.0 - coverage.returning, 2.0 - max(reference.returning, 0.5))
     level = max(few, narrow, swings)
-    if level < 0.25:
+    if level < _ILL:
         return level, None
     if swings >= 0.5 or (few >= 0.25 and narrow < 0.25 and coverage.returning > reference.returning):
         return level, CollapseKind.OSCILLATION

@@ -56,12 +56,14 @@ class Judgement:
         identity: Whose embedding it is.
         score: Beauty, 0 to 1.
         shows_prompt: How well it shows the words asked for (cosine); None where the matcher knows no words.
+        near: See `Thresholds`; 1 where the matcher did not tell.
     """
 
     embedding: Vectors
     identity: Identity
     score: float
     shows_prompt: float | None
+    near: float = 1.0
 
 
 class Matcher(Protocol):

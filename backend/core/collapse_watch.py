@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 
-from backend.cache.collapse import CollapseDetector, CollapseState, calibrated
+from backend.cache.collapse import CollapseDetector, CollapseSettings, CollapseState, calibrated
 from backend.cache.matching import Identity, Vectors
 
 log = logging.getLogger(__name__)
@@ -18,9 +18,18 @@ class CollapseWatch:
         self._detectors: dict[str, CollapseDetector] = {}
         self._stored: Mapping[str, object] = {}
 
-    def see(self, embedding: Vectors, identity: Identity, nearest_older: float | None) -> CollapseState:
-        """What the newest keyframe tells; ``nearest_older`` as `CollapseDetector.see` takes it."""
-        return self._detector(identity).see(embedding, nearest_older)
+    def see(
+        self, embedding: Vectors, identity: Identity, nearest_older: float | None, near: float = 1.0
+    ) -> CollapseState:
+        """What the newest keyframe tells.
+
+        Args:
+            embedding: Its unit vector.
+            identity: Whose embedding that is.
+            nearest_older: As `CollapseDetector.see` takes it.
+            near: Similarity from which on two pictures of this embedding are alike; 1 where nobody told.
+        """
+        return self._detector(identity, near).see(embedding, nearest_older)
 
     def state(self) -> dict[str, object]:
         """All that they know, as plain JSON, with what is stored of detectors that were not needed."""
@@ -30,10 +39,11 @@ class CollapseWatch:
         """Go on from what `state` gave, each detector when it is first needed; nonsense is passed over."""
         self._stored = stored if isinstance(stored, Mapping) else {}
 
-    def _detector(self, identity: Identity) -> CollapseDetector:
+    def _detector(self, identity: Identity, near: float) -> CollapseDetector:
         name = str(identity)
         if name not in self._detectors:
-            detector = CollapseDetector(calibrated(identity.name, identity.version))
+            reference = calibrated(identity.name, identity.version)
+            detector = CollapseDetector(reference, CollapseSettings(near=near))
             if name in self._stored and not detector.restore(self._stored[name], identity.dimension):
                 log.warning(
                     "what is stored of the dream's variety by %s makes no sense: it begins anew", name

@@ -264,7 +264,7 @@ class Scorer:
         self.newest = judgement
         self.judged += 1
         older = self._nearest_older(judgement.embedding)
-        self.state = self._watching.see(judgement.embedding, judgement.identity, older)
+        self.state = self._watching.see(judgement.embedding, judgement.identity, older, judgement.near)
         added = self._remember(offer, judgement)
         if added is not None:
             self._recent.append(added)

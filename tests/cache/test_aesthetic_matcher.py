@@ -153,6 +153,7 @@ def test_a_matcher_of_the_users_own_is_a_class_and_a_line_in_config(picture: byt
     judgement = matcher.judge(picture, "aurora")
     assert matcher.problem is None
     assert judgement.identity == BrightnessMatcher.identity
+    assert judgement.near == BrightnessMatcher.thresholds.near
     np.testing.assert_array_equal(judgement.embedding, BrightnessMatcher().embed([picture])[0])
 
 

@@ -135,6 +135,44 @@ def test_a_dream_that_stands_still_from_its_first_picture_is_seen_before_any_ref
     assert detector.reference is None, "copies of one picture are no healthy dream"
 
 
+def _alike(seed: int, spread: float) -> Iterator[Vectors]:
+    """A dream that never repeats a picture, all of them so near each other (mean cosine distance)."""
+    around = unit(np.random.default_rng(seed).normal(size=DIMENSION))
+    for vector in healthy(seed + 1, memory=0.0):
+        yield unit((1.0 - spread) ** 0.5 * around + spread**0.5 * vector)
+
+
+def test_a_dream_of_pictures_that_are_all_alike_from_the_first_is_no_reference() -> None:
+    detector = CollapseDetector(None, CollapseSettings(near=0.94))
+    states = seen(detector, _alike(31, 0.03), 500)
+    assert detector.reference is None, "or it would be called healthy for ever"
+    assert all(state.level >= 0.35 for state in states[24:]), "so medicine is given"
+    assert states[-1].collapsed
+    recovered = seen(detector, healthy(32), 300)[-1]
+    assert recovered.armed
+    assert not recovered.collapsed
+    assert seen(detector, _alike(31, 0.03), 40)[-1].collapsed
+
+
+def test_what_an_embedding_calls_alike_changes_nothing_for_a_dream_of_different_pictures() -> None:
+    told, untold = CollapseDetector(None, CollapseSettings(near=0.94)), CollapseDetector()
+    stream = list(islice(healthy(33), 400))
+    assert seen(told, iter(stream), 400) == seen(untold, iter(stream), 400)
+    assert told.reference == untold.reference
+
+
+def test_a_stored_reference_of_pictures_that_were_all_alike_is_not_believed() -> None:
+    spoilt = CollapseDetector()
+    seen(spoilt, _alike(34, 0.03), 300)
+    assert spoilt.reference is not None
+    again = CollapseDetector(None, CollapseSettings(near=0.94))
+    assert again.restore(spoilt.state(), DIMENSION)
+    assert again.reference is None
+    healthy_one = warm(None, 260, seed=35)[0]
+    assert again.restore(healthy_one.state(), DIMENSION)
+    assert again.reference == healthy_one.reference
+
+
 def test_levels_and_coverage_stay_between_0_and_1_and_the_number_between_1_and_the_window() -> None:
     detector, last = warm(PERCEPTUAL, 60, seed=14)
     for state in (*seen(detector, still(14, last), 60), *seen(detector, healthy(15, memory=0.0), 100)):

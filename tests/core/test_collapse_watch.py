@@ -47,6 +47,15 @@ def test_what_is_stored_of_a_detector_that_this_run_does_not_need_is_kept() -> N
     assert str(OTHER) in second.state()
 
 
+def test_what_a_matcher_calls_alike_is_heard() -> None:
+    around = np.eye(8, dtype=np.float32)[0]
+    watch = CollapseWatch()
+    for one in vectors(5, 8):
+        rows = around + 0.1 * one
+        state = watch.see(rows / np.linalg.norm(rows), PLAIN, None, near=0.9)
+    assert state.collapsed
+
+
 def _spoilt(what: str, value: object) -> dict[str, object]:
     """The state of a detector with one thing in it that makes no sense."""
     watch = CollapseWatch()
