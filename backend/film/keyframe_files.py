@@ -1,8 +1,9 @@
 """Recorded keyframes on disk: a latent each, with what the dream knew of it, in one immutable file.
 
-``<sequence>-<milliseconds since 1970>-<milliseconds of its gap>.latent``: the name tells all that is needed
-to choose; the rest stands in the file's header. The files are latents as ComfyUI's LoadLatent reads them, in
-half precision, which halves them and is below what eight bits a colour can show.
+``<sequence>-<milliseconds since 1970>-<milliseconds of its gap>.latent``: the name tells when it arrived and
+how long its gap was expected to take; how it was shown is noted beside it (showings.py), and the rest stands
+in the file's header. The files are latents as ComfyUI's LoadLatent reads them, in half precision, which
+halves them and is below what eight bits a colour can show.
 """
 
 from __future__ import annotations

@@ -49,7 +49,8 @@ def fill_and_look(folder: Path) -> None:
         before = dream.status()["frame_number"]
         after = dream.wait_for(lambda status: status["frame_number"] > before + 20)
         assert after["storage"]["last_error"] is None
-        assert after["reason"]["code"] == "ok", after["reason"]
+        # A disk of this size has never what the settings want to be free, and that is said; no more is wrong.
+        assert after["reason"]["code"] == "storage", after["reason"]
         assert is_whole(dream.current())
         assert "No space left" not in dream.log.read_text()
         assert dream.end() == 0
