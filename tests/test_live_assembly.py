@@ -396,6 +396,7 @@ CANDIDATES = (
     "another",
     "http://127.0.0.1:7",
     "mqtt://127.0.0.1:7",
+    "perceptual",
     "2 GB",
     7,
     1,

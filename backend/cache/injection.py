@@ -277,6 +277,11 @@ class InjectionPolicy:
             "used_s_ago": {name: max(now_s - used_s, 0.0) for name, used_s in self._used_s.items()},
         }
 
+    def take_over(self, before: InjectionPolicy, now_s: float) -> None:
+        """Go on from what another policy knows within one run: an arc of its is still under way."""
+        self.restore(before.state(now_s), now_s)
+        self._busy = before._busy
+
     def restore(self, state: object, now_s: float) -> bool:
         """Go on from what `state` gave; False, and nothing changed, where it is none of ours.
 

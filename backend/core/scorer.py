@@ -202,8 +202,7 @@ class Scorer:
     def use(self, policy: InjectionPolicy | None) -> None:
         """Decide by another policy from the next keyframe on; it goes on from what the one before knew."""
         if policy is not None and self._policy is not None:
-            now = self._clock()
-            policy.restore(self._policy.state(now), now)
+            policy.take_over(self._policy, self._clock())
         self._policy = policy
 
     def offer(self, keyframe: Keyframe, latent: Tensor | None) -> None:

@@ -79,6 +79,14 @@ def test_what_somebody_asked_for_is_an_arc_like_any_other() -> None:
     assert policy.score(wished, 0.5, 51.0) < 0.1 * policy.score(MEMORY, 0.5, 51.0), "it was just shown"
 
 
+def test_a_policy_that_takes_over_lets_an_arc_come_to_its_end() -> None:
+    before, after = saved_up(InjectionSettings(cooldown_s=0.0)), InjectionPolicy(EAGER)
+    assert before.decide(50.0, ILL, many(9)) is not None
+    after.take_over(before, 50.5)
+    waited = next(number for number in range(99) if after.decide(51.0 + number, ILL, many(9)))
+    assert waited == EAGER.keyframes + DELAY - 1
+
+
 def test_a_healthy_dream_is_left_alone() -> None:
     assert first(EAGER, WELL, [MEMORY]) is None
 
