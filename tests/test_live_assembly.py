@@ -401,6 +401,7 @@ CANDIDATES = (
     7,
     1,
     "cpu",
+    "perceptual",
     {"X-Other": "another"},
 )
 
