@@ -26,6 +26,7 @@ from backend.core.adapters import (
 )
 from backend.core.jobs import FileRef
 from backend.errors import StorageError
+from backend.utils.picture_colours import rgb_of
 
 _MAX_PIXELS = 64_000_000
 
@@ -94,7 +95,7 @@ def _as_png(path: Path) -> bytes:
             if picture.width * picture.height > _MAX_PIXELS:
                 raise StorageError(path, OSError(None, f"more than {_MAX_PIXELS} pixels"))
             file = io.BytesIO()
-            picture.convert("RGB").save(file, "PNG")
+            rgb_of(picture).save(file, "PNG")
             return file.getvalue()
     except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
         raise StorageError(path, OSError(None, f"not a picture that can be read ({error})")) from error

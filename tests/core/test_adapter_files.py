@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -103,6 +104,22 @@ def test_every_kind_of_the_settings_becomes_its_adapter_in_order(tmp_path: Path)
 def test_what_is_left_out_is_the_adapters_own_default(tmp_path: Path) -> None:
     wished = wishes(tmp_path, "dream: {adapters: [{lora: a}, {detail: 2}, {tiled_vae: 512}]}\n")
     assert adapters_of(wished, lambda *_: FileRef("")) == (Lora("a"), Detail(2.0), TiledVae(512))  # type: ignore[arg-type]
+
+
+def test_a_depth_map_of_sixteen_bits_keeps_its_depths(tmp_path: Path) -> None:
+    depths = np.linspace(0, 65_535, 16 * 8).astype(np.uint16).reshape(8, 16)
+    Image.fromarray(depths).save(tmp_path / "depth.png")
+    brought: list[bytes] = []
+
+    def upload(data: bytes, _number: int) -> FileRef:
+        brought.append(data)
+        return FileRef("a.png")
+
+    adapters_of(
+        wishes(tmp_path, "dream: {adapters: [{controlnet: depth.safetensors, image: depth.png}]}\n"), upload
+    )  # type: ignore[arg-type]
+    sent = np.asarray(Image.open(io.BytesIO(brought[0])).convert("L"), np.float32)
+    assert np.abs(sent - depths / 257).max() <= 1.0
 
 
 def test_a_picture_that_is_none_is_named(tmp_path: Path) -> None:
