@@ -401,7 +401,6 @@ CANDIDATES = (
     7,
     1,
     "cpu",
-    "perceptual",
     {"X-Other": "another"},
 )
 
