@@ -94,7 +94,8 @@ def test_a_dream_that_goes_round_in_circles_is_turned_by_a_fresh_picture(tmp_pat
         told, event = status["memory"], status["memory"]["events"][0]
         assert event["source"] == "fresh"
         assert "for want of a memory that would do, a fresh picture" in event["reason"]
-        assert (told["fresh"], told["fresh_failed"]) == (1, 0)
+        assert told["fresh"] >= 1  # the next one may be on its way before this one is seen
+        assert told["fresh_failed"] == 0
         assert told["fresh_s"] > 0.0
         assert told["collapse"]["level"] > 0.35
         later = running.wait_for(
