@@ -162,7 +162,7 @@ def main() -> None:
     parser.add_argument(
         "--million",
         action="store_true",
-        help="memory_query: the graph of a million vectors too; an hour, and 5 GB of memory",
+        help="memory_query: the graph of a million vectors too; a quarter of an hour, and 5 GB of memory",
     )
     parser.add_argument(
         "--comfyui-url",

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from backend.core.frame_buffer import FrameKind
-from backend.errors import StorageError
-from backend.utils.line_log import LineLog, read_lines
-
-log = logging.getLogger(__name__)
+from backend.utils.line_log import LineLog, Notes, read_lines
 
 FOLDER = "shown"
 """In the output folder."""
@@ -41,34 +37,13 @@ class ShownLog:
     """Notes each frame that is shown. It never stands in the way of a frame: what fails is left out."""
 
     def __init__(self, output: Path) -> None:
-        self._log = LineLog(output / FOLDER)
-        self._failing = False
-        self._appended = 0
-
-    def begin_anew(self) -> None:
-        """There are no frames any more, so that their numbers begin again."""
-        self._try(self._log.clear)
-
-    def close(self) -> None:
-        """Let go of the file."""
-        self._log.close()
+        self._notes = Notes(LineLog(output / FOLDER), "when frames were shown", _FORGET_EVERY)
+        self.begin_anew = self._notes.begin_anew
+        self.close = self._notes.close
 
     def add(self, showing: Showing, oldest_kept: int) -> None:
         """Note a frame, and now and then forget those before ``oldest_kept``, whose files are gone."""
-        self._try(lambda: self._log.append(showing.sequence, vars(showing)))
-        self._appended += 1
-        if self._appended % _FORGET_EVERY == 0:
-            self._try(lambda: self._log.forget_before(oldest_kept))
-
-    def _try(self, write: Callable[[], None]) -> None:
-        try:
-            write()
-        except StorageError as error:
-            if not self._failing:
-                log.warning("when frames were shown is not noted: %s", error)
-            self._failing = True
-        else:
-            self._failing = False
+        self._notes.add(showing.sequence, vars(showing), oldest_kept)
 
 
 def read_shown(output: Path, first: int = 0) -> Iterator[Showing]:

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import itertools
-import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from backend.core.shown_gaps import ShownGap
-from backend.errors import StorageError
 from backend.film.keyframe_files import KeyframeFile
-from backend.utils.line_log import LineLog, read_lines
-
-log = logging.getLogger(__name__)
+from backend.utils.line_log import LineLog, Notes, read_lines
 
 FOLDER = "shown"
 """In the folder of the keyframes."""
@@ -51,37 +47,16 @@ class ShowingLog:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._log = LineLog(folder / FOLDER, _LINES_PER_SEGMENT)
-        self._failing = False
-        self._added = 0
-
-    def begin_anew(self) -> None:
-        """There are no keyframes any more, so that their numbers begin again."""
-        self._try(self._log.clear)
-
-    def close(self) -> None:
-        """Let go of the file."""
-        self._log.close()
+        log = LineLog(folder / FOLDER, _LINES_PER_SEGMENT)
+        self._notes = Notes(log, "how keyframes were shown", _FORGET_EVERY)
+        self.begin_anew = self._notes.begin_anew
+        self.close = self._notes.close
 
     def add(self, sequence: int, at: float, gap: ShownGap, oldest_kept: int) -> None:
         """Note a keyframe, and now and then forget those before ``oldest_kept``, whose files are gone."""
-        showing = Showing(
-            sequence, at, None if gap.previous is None else round(gap.seconds, 6), _thinned(gap.course)
-        )
-        self._try(lambda: self._log.append(sequence, vars(showing)))
-        self._added += 1
-        if self._added % _FORGET_EVERY == 0:
-            self._try(lambda: self._log.forget_before(oldest_kept))
-
-    def _try(self, write: Callable[[], None]) -> None:
-        try:
-            write()
-        except StorageError as error:
-            if not self._failing:
-                log.warning("how keyframes were shown is not noted: %s", error)
-            self._failing = True
-        else:
-            self._failing = False
+        seconds = None if gap.previous is None else round(gap.seconds, 6)
+        showing = Showing(sequence, at, seconds, _thinned(gap.course))
+        self._notes.add(sequence, vars(showing), oldest_kept)
 
 
 def as_shown(files: Sequence[KeyframeFile], folder: Path) -> list[KeyframeFile]:

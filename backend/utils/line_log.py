@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import itertools
 import json
+import logging
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from backend.errors import StorageError
 from backend.utils.file_ops import read_at_most
+
+_log = logging.getLogger(__name__)
 
 _LINES_PER_SEGMENT = 2000
 _SEGMENT = re.compile(r"(\d{9,18})\.jsonl")
@@ -90,6 +93,48 @@ class LineLog:
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
         self._descriptor = os.open(self._folder / f"{number:09d}.jsonl", flags, 0o644)
         self._lines, self._torn = 0, True  # a segment of this name may end in half a line
+
+
+class Notes:
+    """A log that never stands in the way: what the disk refuses is left out, and that is said once.
+
+    Args:
+        log: Where the lines go.
+        what: What it notes, for the warning that it does not.
+        forget_every: So many lines later, what need not be kept is forgotten.
+    """
+
+    def __init__(self, log: LineLog, what: str, forget_every: int) -> None:
+        self._log = log
+        self._what = what
+        self._forget_every = forget_every
+        self._failing = False
+        self._added = 0
+
+    def begin_anew(self) -> None:
+        """Nothing of what was told of is there any more, so that its numbers begin again."""
+        self._try(self._log.clear)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._log.close()
+
+    def add(self, number: int, line: Mapping[str, object], oldest_kept: int) -> None:
+        """Note a line, and now and then forget those before ``oldest_kept``."""
+        self._try(lambda: self._log.append(number, line))
+        self._added += 1
+        if self._added % self._forget_every == 0:
+            self._try(lambda: self._log.forget_before(oldest_kept))
+
+    def _try(self, write: Callable[[], None]) -> None:
+        try:
+            write()
+        except StorageError as error:
+            if not self._failing:
+                _log.warning("%s is not noted: %s", self._what, error)
+            self._failing = True
+        else:
+            self._failing = False
 
 
 def read_lines(folder: Path, first: int = 0) -> Iterator[Mapping[str, Any]]:
